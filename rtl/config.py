@@ -1,0 +1,126 @@
+"""The one description of a machine: what its size is, and which sizes can work."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+MULTIPLIERS = ("generic", "ecp5", "ice40")
+ADDRESS_BITS = 24
+"""Bits of a byte address in the unified memory: every port and every instruction uses them."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot work; the message is one sentence that says why."""
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Size of a machine. Immutable; `replace` gives a changed, checked copy.
+
+    Raises `ConfigError` where the numbers cannot make a machine.
+    """
+
+    name: str = "edge"
+    rows: int = 16
+    """Rows of the array: products summed in one column, and input channels taken a cycle."""
+    cols: int = 16
+    """Columns of the array: output channels made at once."""
+    memory_bytes: int = 512 * 1024
+    """Unified memory, bytes."""
+    banks: int = 8
+    """Interleaved single-port banks of the unified memory."""
+    word_bytes: int = 16
+    """Width of a bank, and of every client's port, bytes."""
+    accumulator_rows: int = 512
+    """Rows of int32 accumulators in each of the two halves."""
+    vector_lanes: int = 16
+    """Values that the vector unit takes a cycle."""
+    external_bytes: int = 8
+    """Bytes a cycle of the external memory port; 0: the machine has none."""
+    queue_words: int = 64
+    """Depth of a unit's instruction queue, 32-bit words."""
+    multiplier: str = "generic"
+    """DSP back end of the array: generic, ecp5 or ice40."""
+    watchdog_cycles: int = 65536
+    """Cycles without progress of any unit after which a running machine stops with an error."""
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "cols"):
+            if not 1 <= getattr(self, name) <= 128:
+                raise ConfigError(f"{name} must be from 1 to 128, not {getattr(self, name)}")
+        for name in ("banks", "word_bytes", "vector_lanes", "accumulator_rows"):
+            if not _power_of_two(getattr(self, name)):
+                raise ConfigError(f"{name} must be a power of two, not {getattr(self, name)}")
+        if self.banks < 2:
+            raise ConfigError(f"banks must be at least 2 (a word may lie across two), not {self.banks}")
+        if self.word_bytes < 4:
+            raise ConfigError(f"word_bytes must be at least 4, not {self.word_bytes}")
+        if self.word_bytes < max(self.rows, self.cols):
+            raise ConfigError(f"word_bytes must be at least rows and cols ({max(self.rows, self.cols)}), "
+                              f"not {self.word_bytes}")
+        if self.vector_lanes > self.word_bytes:
+            raise ConfigError(f"vector_lanes must be at most word_bytes ({self.word_bytes}), not {self.vector_lanes}")
+        row = self.banks * self.word_bytes
+        if self.memory_bytes % row or not row <= self.memory_bytes <= 1 << ADDRESS_BITS:
+            raise ConfigError(f"memory_bytes must be a multiple of banks x word_bytes ({row}) and at most "
+                              f"{1 << ADDRESS_BITS}, not {self.memory_bytes}")
+        if not 4 <= self.accumulator_rows <= 65536:
+            raise ConfigError(f"accumulator_rows must be from 4 to 65536, not {self.accumulator_rows}")
+        if self.external_bytes and not (_power_of_two(self.external_bytes)
+                                        and 1 <= self.external_bytes <= self.word_bytes):
+            raise ConfigError(f"external_bytes must be 0 or a power of two up to word_bytes ({self.word_bytes}), "
+                              f"not {self.external_bytes}")
+        if self.queue_words < 32:
+            raise ConfigError(f"queue_words must hold the longest instruction (32), not {self.queue_words}")
+        if self.multiplier not in MULTIPLIERS:
+            raise ConfigError(f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}")
+        if self.watchdog_cycles < 1024:
+            raise ConfigError(f"watchdog_cycles must be at least 1024, not {self.watchdog_cycles}")
+
+    @property
+    def macs(self) -> int:
+        """Multipliers of the array: multiply-accumulates a cycle at best."""
+        return self.rows * self.cols
+
+    @property
+    def weight_tile_bytes(self) -> int:
+        """Bytes of one weight tile in memory: `rows` rows of `word_bytes` (columns past `cols` are padding)."""
+        return self.rows * self.word_bytes
+
+    def replace(self, **changes: object) -> "Config":
+        """A copy with `changes`; values given as text are converted to the field's type."""
+        fields = {f.name: f.type for f in dataclasses.fields(self)}
+        clean: dict[str, object] = {}
+        for key, value in changes.items():
+            if key not in fields:
+                raise ConfigError(f"a configuration has no {key!r}; it has {', '.join(fields)}")
+            if fields[key] is int and isinstance(value, str):
+                try:
+                    value = int(value, 0)
+                except ValueError:
+                    raise ConfigError(f"{key} must be a whole number, not {value!r}") from None
+            if fields[key] is int and (not isinstance(value, int) or isinstance(value, bool)):
+                raise ConfigError(f"{key} must be a whole number, not {value!r}")
+            if fields[key] is str and not isinstance(value, str):
+                raise ConfigError(f"{key} must be text, not {value!r}")
+            clean[key] = value
+        return dataclasses.replace(self, **clean)  # type: ignore[arg-type]
+
+    def to_json(self) -> str:
+        """Canonical JSON: the same text for the same machine."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        """The inverse of `to_json`; unknown or missing names are errors that say so."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"the configuration is not JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise ConfigError("the configuration must be a JSON object of names and values")
+        return cls().replace(**values)

@@ -1,0 +1,21 @@
+"""Why a machine has stopped: the error codes that the status register shows."""
+
+import enum
+
+
+class ErrorCode(enum.IntEnum):
+    """Named error states. Each is left by the host's clear, which resets every unit but not the memory."""
+
+    NONE = 0
+    ILLEGAL_INSTRUCTION = 1
+    """The word at the program counter starts no instruction (information: its address)."""
+    ADDRESS_OUT_OF_RANGE = 2
+    """A unit asked for memory that is not there (information: the address)."""
+    ILLEGAL_OPERAND = 3
+    """A unit got an instruction whose fields it cannot execute (information: the unit's number)."""
+    SEMAPHORE_OVERFLOW = 4
+    """A semaphore was given more than it can count (information: its number)."""
+    LOOP_NESTING = 5
+    """A LOOP nested too deep, or a NEXT without a LOOP (information: the instruction's address)."""
+    TIMEOUT = 6
+    """No unit made progress for `watchdog_cycles` (information: bit per unit that was busy)."""

@@ -1,0 +1,323 @@
+"""The instruction set: every layout once, for the sequencer, the units, the compiler, the simulators and the document.
+
+An instruction is a number of 32-bit words, little-endian in memory. Word 0 is the same in all of them:
+opcode, length in words and a tag (the compiler's layer number, which traces carry). The high digit of
+the opcode names the unit. Instructions of a unit go on with
+
+- word 1: semaphores that it waits on (it takes `count` from each before it starts; semaphore 0 is none),
+- word 2: semaphores that it signals (it gives `count` to each when its last effect is in memory),
+- words 3, 4, 5: addresses A, B, C in the unified memory. The sequencer adds the address register that
+  `*_register` names (register 0 is always 0) to each before it passes the instruction on.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth import signed, unsigned
+from amaranth.lib import data
+
+from .config import ADDRESS_BITS
+
+SEMAPHORES = 16
+"""Counting semaphores; number 0 is "none". A count is at most `2**SEMAPHORE_BITS - 1`."""
+SEMAPHORE_BITS = 16
+ADDRESS_REGISTERS = 16
+LOOP_DEPTH = 4
+
+# Element types and modes of the VECTOR instruction.
+INT8, INT16, INT32 = 0, 1, 2
+SUM, MAX = 0, 1
+SINGLE, DOUBLE, EVEN = 0, 1, 2
+MEMORY, ACCUMULATORS = 0, 1
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of an instruction word: `width` bits from `offset` upwards."""
+
+    name: str
+    width: int
+    doc: str
+    signed: bool = False
+
+    def check(self, value: int) -> None:
+        low, high = (-(1 << self.width - 1), (1 << self.width - 1) - 1) if self.signed else (0, (1 << self.width) - 1)
+        if not low <= value <= high:
+            raise ValueError(f"{self.name} must be from {low} to {high}, not {value}")
+
+
+def _u(name: str, width: int, doc: str) -> Field:
+    return Field(name, width, doc)
+
+
+def _s(name: str, width: int, doc: str) -> Field:
+    return Field(name, width, doc, signed=True)
+
+
+def _skip(width: int) -> Field:
+    return Field("", width, "reserved, zero")
+
+
+@dataclass(frozen=True)
+class InstructionType:
+    """Layout of one kind of instruction: name, opcode, meaning, and the fields of each word from bit 0 upwards."""
+
+    name: str
+    opcode: int
+    doc: str
+    words: tuple[tuple[Field, ...], ...]
+
+    def __post_init__(self) -> None:
+        for index, word in enumerate(self.words):
+            if sum(field.width for field in word) != 32:
+                raise ValueError(f"word {index} of {self.name} must have 32 bits")
+
+    @property
+    def length(self) -> int:
+        """Words of the instruction."""
+        return len(self.words)
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """Named fields, in order."""
+        return {field.name: field for word in self.words for field in word if field.name}
+
+    def __call__(self, **values: int) -> "Instruction":
+        return Instruction(self, values)
+
+    def layout(self) -> data.StructLayout:
+        """The whole instruction as an Amaranth layout (`32 * length` bits, fields at their places)."""
+        members: dict[str, Any] = {}
+        for index, word in enumerate(self.words):
+            offset = 0
+            for field in word:
+                name = field.name or f"_reserved_{index}_{offset}"
+                members[name] = signed(field.width) if field.signed else unsigned(field.width)
+                offset += field.width
+        return data.StructLayout(members)
+
+
+class Instruction:
+    """One instruction: a type and the values of its fields (those not given are 0), checked for range."""
+
+    def __init__(self, kind: InstructionType, values: dict[str, int]) -> None:
+        self.kind = kind
+        fields = kind.fields
+        implied = {"opcode": kind.opcode, "length": kind.length}
+        self.values = {name: int(values.get(name, implied.get(name, 0))) for name in fields}
+        for name in values:
+            if name not in fields:
+                raise ValueError(f"{kind.name} has no field {name!r}")
+        for name, field in fields.items():
+            try:
+                field.check(self.values[name])
+            except ValueError as error:
+                raise ValueError(f"{kind.name}: {error}") from None
+
+    def __getattr__(self, name: str) -> int:
+        try:
+            return self.__dict__["values"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Instruction) and self.kind is other.kind and self.values == other.values
+
+    def __repr__(self) -> str:
+        shown = " ".join(f"{k}={v}" for k, v in self.values.items() if v and k not in ("opcode", "length"))
+        return f"{self.kind.name} {shown}".rstrip()
+
+    def encode(self) -> list[int]:
+        """The instruction's words, unsigned 32-bit."""
+        words = []
+        for word in self.kind.words:
+            bits, offset = 0, 0
+            for field in word:
+                if field.name:
+                    bits |= (self.values[field.name] & ((1 << field.width) - 1)) << offset
+                offset += field.width
+            words.append(bits)
+        return words
+
+
+class IllegalInstruction(ValueError):
+    """Words that are no instruction."""
+
+
+def decode(words: list[int], at: int = 0) -> Instruction:
+    """The instruction that starts at `words[at]`; `IllegalInstruction` where there is none."""
+    opcode, length = words[at] & 0xFF, words[at] >> 8 & 0xFF
+    kind = BY_OPCODE.get(opcode)
+    if kind is None or length != kind.length or at + length > len(words):
+        raise IllegalInstruction(f"word {words[at]:#010x} at {4 * at:#x} starts no instruction")
+    values = {}
+    for word, bits in zip(kind.words, words[at:at + length]):
+        offset = 0
+        for field in word:
+            value = bits >> offset & (1 << field.width) - 1
+            if field.signed and value >> field.width - 1:
+                value -= 1 << field.width
+            if field.name:
+                values[field.name] = value
+            offset += field.width
+    return Instruction(kind, values)
+
+
+_HEADER = (_u("opcode", 8, "what to do; the high digit names the unit"), _u("length", 8, "words of the instruction"),
+           _u("tag", 16, "layer number; traces carry it"))
+
+
+def _semaphores(verb: str, what: str) -> tuple[Field, ...]:
+    return tuple(field for i in (0, 1) for field in (
+        _u(f"{verb}{i}", 4, f"semaphore {what}; 0: none"), _u(f"{verb}{i}_count", 12, "by this many")))
+
+
+def _address(letter: str, what: str) -> tuple[Field, ...]:
+    return (_u(f"{letter}", ADDRESS_BITS, f"address: {what}"),
+            _u(f"{letter}_register", 4, f"address register added to {letter}"), _skip(4))
+
+
+def _unit(a: str, b: str, c: str) -> tuple[tuple[Field, ...], ...]:
+    return (_HEADER, _semaphores("wait", "taken before it starts"), _semaphores("signal", "given when it is done"),
+            _address("a", a), _address("b", b), _address("c", c))
+
+
+_ADDR = ADDRESS_BITS
+
+END = InstructionType("END", 0x01, "Waits until every unit is idle, then stops: the program is done.", (_HEADER,))
+LOOP = InstructionType(
+    "LOOP", 0x02, f"Executes what follows, up to its NEXT, `count` times; loops nest {LOOP_DEPTH} deep.",
+    (_HEADER, (_u("count", 16, "times, at least 1"), _skip(16))))
+NEXT = InstructionType("NEXT", 0x03, "Ends the body of the innermost LOOP.", (_HEADER,))
+ADDRESS = InstructionType(
+    "ADDRESS", 0x04, "Sets an address register, or adds to it.",
+    (_HEADER, (_u("register", 4, "1 to 15; 0 stays 0"), _u("add", 1, "1: add, 0: set"), _skip(27)),
+     (_s("value", 32, "set to, or added to, modulo 2**24"),)))
+SYNC = InstructionType(
+    "SYNC", 0x05, "The sequencer itself waits and signals.",
+    (_HEADER, _semaphores("wait", "taken before it starts"), _semaphores("signal", "given when it is done")))
+
+_MOVE = (
+    (_u("external", 32, "external byte address of the first block; a multiple of the port's width"),),
+    (_u("block_bytes", _ADDR, "bytes of a block; a multiple of the memory's word"), _skip(8)),
+    (_u("blocks", 16, "blocks, at least 1"), _u("take", 4, "semaphore of which 1 is taken before a block; 0: none"),
+     _u("give", 4, "semaphore to which 1 is given after a block; 0: none"), _skip(8)),
+    (_u("step", _ADDR, "memory bytes from one block to the next"), _skip(8)),
+    (_u("external_step", 32, "external bytes from one block to the next"),),
+    (_u("ring", _ADDR, "where the ring starts"), _skip(8)),
+    (_u("ring_bytes", _ADDR, "size of the ring in which block addresses wrap; 0: no ring"), _skip(8)),
+)
+MOVE_IN = InstructionType(
+    "MOVE_IN", 0x10, "Copies blocks from external to unified memory. Block i goes to A + i * step, wrapped into the "
+    "ring where there is one; a block never lies across the ring's end.",
+    _unit("first block in memory; a multiple of the memory's word", "unused", "unused") + _MOVE)
+MOVE_OUT = InstructionType("MOVE_OUT", 0x40, "Copies blocks from unified to external memory; fields as in MOVE_IN.",
+                           _unit("first block in memory", "unused", "unused") + _MOVE)
+
+ARRAY = InstructionType(
+    "ARRAY", 0x20,
+    """Convolution or matrix product of one block of output rows, for `tiles` tiles of `cols` output channels.
+
+For n in tiles: for ky, kx, kc (the K tiles, kc innermost): load the next weight tile, then for y in rows_y,
+for x in rows_x: feed `rows` bytes from the input row iy = y_start + y * y_step + ky * y_dilation at the byte
+position bx = x_start + x * x_step + kx * kx_step + kc * kc_step, at address A + iy * row_pitch + bx. A byte
+whose iy is outside 0..height-1, or whose position is outside 0..row_bytes-1, is `pad` instead. Row
+y * rows_x + x of the accumulators gets the sum over the K tiles; after the last, the block of
+rows_y * rows_x accumulator rows goes to the vector unit. A K tile that reads past what the kernel needs
+has zero weights there. Weight tiles lie one after the other from B (`rows` rows of one memory word each),
+wrapping from ring + ring_bytes to ring where ring_bytes is not 0.""",
+    _unit("the input's byte at iy = 0, bx = 0", "first weight tile; a multiple of the memory's word", "unused") + (
+        (_u("rows_y", 16, "output rows"), _u("rows_x", 16, "output columns; rows_y * rows_x accumulator rows")),
+        (_u("ky", 8, "K tiles: kernel rows"), _u("kx", 8, "K tiles: kernel columns"),
+         _u("kc", 16, "K tiles: along the bytes of a kernel row")),
+        (_u("tiles", 16, "tiles of output channels"), _s("pad", 8, "value outside the image"), _skip(8)),
+        (_s("y_start", 16, "iy of the first output row at ky = 0"), _u("height", 16, "input rows")),
+        (_u("y_step", 8, "input rows from one output row to the next"),
+         _u("y_dilation", 8, "input rows from one ky to the next"), _skip(16)),
+        (_s("x_start", _ADDR, "bx of the first output column at kx = kc = 0"), _skip(8)),
+        (_u("row_bytes", _ADDR, "bytes of an input row that are inside the image"), _skip(8)),
+        (_u("row_pitch", _ADDR, "bytes from one input row to the next"), _skip(8)),
+        (_u("x_step", _ADDR, "bytes from one output column to the next"), _skip(8)),
+        (_u("kx_step", _ADDR, "bytes from one kx to the next"), _skip(8)),
+        (_u("kc_step", _ADDR, "bytes from one kc to the next"), _skip(8)),
+        (_u("ring", _ADDR, "where the ring of weight tiles starts"),
+         _u("ready", 4, "semaphore of which 1 is taken before a weight tile is read; 0: none"),
+         _u("free", 4, "semaphore to which 1 is given after a weight tile is read; 0: none")),
+        (_u("ring_bytes", _ADDR, "size of the ring; 0: no ring"), _skip(8)),
+    ))
+
+VECTOR = InstructionType(
+    "VECTOR", 0x30,
+    """Multiply, reduce, rescale, clamp, store.
+
+For t in tiles: for y in ny: for x in nx: for the elements e of the row (elems of them, elems_last in the last
+tile): s = reduce over (wy, wx, operand) of (X + bias) * multiplier, where X is an accumulator or the element
+of operand A (then B) at base + t * tile + iy * row + ix * pixel + e * size, iy = y_start + y * y_step +
+wy * wy_step, ix = x_start + x * x_step + wx * wx_step; an element outside 0..height-1, 0..width-1 takes no
+part. X + bias wraps to int32, products and sums to int64. With no element s = 0. Then
+out = clamp(round_shift(s, shift) + zero_point, low, high), stored at C + t * c_tile + y * c_row + x * c_pixel
++ e * size. Rounding: SINGLE adds half and shifts; DOUBLE is gemmlowp's two-step rounding; EVEN rounds ties
+to even.
+
+Source ACCUMULATORS takes the array's next `tiles` blocks of ny * nx rows; wy = wx = 1 and one operand.
+
+Parameters are sets of three planes, each padded to whole memory words: int32 bias [cols], int32 multiplier
+[cols] (not negative), uint8 shift [cols] (at most 62); one set follows the other. Source ACCUMULATORS uses set t in tile t,
+entry c for column c. Source MEMORY uses entry 0 for every element: bias and multiplier of set 0 for A and of set 1 for B,
+the shift of set 0.""",
+    _unit("operand A", "operand B", "output") + (
+        (_u("params", _ADDR, "first parameter set; a multiple of the memory's word"), _u("source", 1, "MEMORY or ACCUMULATORS"),
+         _u("operands", 1, "1: B takes part too"), _u("reduce", 1, "SUM or MAX"),
+         _u("rounding", 2, "SINGLE, DOUBLE or EVEN"), _skip(3)),
+        (_u("in_type", 2, "element type of A and B: INT8, INT16, INT32"), _u("out_type", 2, "of the output"), _skip(12),
+         _s("zero_point", 16, "added after rounding")),
+        (_u("elems", 16, "elements of a row in a tile"), _u("elems_last", 16, "in the last tile")),
+        (_u("tiles", 16, "tiles"), _u("wy", 8, "window rows"), _u("wx", 8, "window columns")),
+        (_u("ny", 16, "output rows"), _u("nx", 16, "output columns")),
+        (_s("y_start", 16, "iy of the first output row at wy = 0"), _u("height", 16, "input rows")),
+        (_s("x_start", 16, "ix of the first output column at wx = 0"), _u("width", 16, "input columns")),
+        (_u("y_step", 8, "input rows an output row"), _u("x_step", 8, "input columns an output column"),
+         _u("wy_step", 8, "input rows a window row"), _u("wx_step", 8, "input columns a window column")),
+        (_u("a_tile", _ADDR, "bytes a tile in A"), _skip(8)),
+        (_u("a_row", _ADDR, "bytes an input row in A"), _skip(8)),
+        (_u("a_pixel", _ADDR, "bytes an input column in A"), _skip(8)),
+        (_u("b_tile", _ADDR, "bytes a tile in B"), _skip(8)),
+        (_u("b_row", _ADDR, "bytes an input row in B"), _skip(8)),
+        (_u("b_pixel", _ADDR, "bytes an input column in B"), _skip(8)),
+        (_u("c_tile", _ADDR, "bytes a tile in the output"), _skip(8)),
+        (_u("c_row", _ADDR, "bytes an output row"), _skip(8)),
+        (_u("c_pixel", _ADDR, "bytes an output column"), _skip(8)),
+        (_s("low", 32, "lowest output"),),
+        (_s("high", 32, "highest output"),),
+    ))
+
+TYPES = (END, LOOP, NEXT, ADDRESS, SYNC, MOVE_IN, ARRAY, VECTOR, MOVE_OUT)
+BY_OPCODE = {kind.opcode: kind for kind in TYPES}
+UNITS = {1: "move_in", 2: "array", 3: "vector", 4: "move_out"}
+"""Units by the high digit of the opcode; 0 is the sequencer itself."""
+
+
+def disassemble(words: list[int]) -> list[str]:
+    """A program as text, an instruction a line, up to the last word."""
+    lines, at = [], 0
+    while at < len(words):
+        instruction = decode(words, at)
+        lines.append(f"{4 * at:06x}  {instruction}")
+        at += instruction.kind.length
+    return lines
+
+
+def markdown() -> str:
+    """The reference document of the instruction set."""
+    out = ["# Instruction set", "", "Generated from `rtl/isa.py`; do not edit.", "", (__doc__ or "").split("\n", 2)[2].strip(), ""]
+    for kind in TYPES:
+        out += [f"## {kind.name} (opcode 0x{kind.opcode:02x}, {kind.length} words)", "", kind.doc, "",
+                "| word | bits | field | meaning |", "|---|---|---|---|"]
+        for index, word in enumerate(kind.words):
+            offset = 0
+            for field in word:
+                name = f"`{field.name}`" + (" (signed)" if field.signed else "") if field.name else ""
+                out.append(f"| {index} | {offset + field.width - 1}:{offset} | {name} | {field.doc} |")
+                offset += field.width
+        out.append("")
+    return "\n".join(out)
