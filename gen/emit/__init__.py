@@ -1,0 +1,1 @@
+"""From a scheduled graph to the bytes that a machine executes."""

@@ -1,0 +1,154 @@
+"""The compiled file (`.slp`): a zip of one JSON manifest and raw sections, each with its SHA-256."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from systolith.gen import graph as core
+from systolith.gen.errors import UserError
+from systolith.gen.graph import Graph, Node, Tensor
+from systolith.rtl.config import Config
+
+FORMAT = 1
+_NODES = {kind.__name__: kind for kind in (core.Conv2D, core.Add, core.Pool2D, core.Rescale, core.Reshape)}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the report says of one operator; its index is the tag of its instructions."""
+
+    name: str
+    operator: str
+    unit: str
+    source: str
+    output: str
+    shape: tuple[int, int, int]
+    macs: int
+    complete_after: int
+    """Number of the VECTOR instruction (from 0, in order) after which the output is in memory; -1: from the start."""
+    fill: float = 1.0
+    """Part of the array's multipliers that the layer's tiles fill."""
+    note: str = ""
+
+
+@dataclass
+class Artefact:
+    """A network compiled for one machine."""
+
+    config: Config
+    graph: Graph
+    program: list[int]
+    memory: bytes
+    """Unified memory from address 0: program, parameters, resident weights."""
+    external: bytes
+    """External memory from address 0: weight tiles."""
+    addresses: dict[str, int]
+    """Address of each tensor."""
+    lifetimes: dict[str, tuple[int, int]]
+    """First and last layer between which a tensor's memory is its own."""
+    layers: list[Layer]
+    sizes: dict[str, int]
+    """Bytes: program, parameters, weights (ring or resident), activations, total, capacity."""
+    digest: str = field(default="", compare=False)
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+
+def _graph_to_json(graph: Graph, arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    nodes = []
+    for index, node in enumerate(graph.nodes):
+        entry: dict[str, Any] = {"operator": node.operator}
+        for f in dataclasses.fields(node):
+            value = getattr(node, f.name)
+            if isinstance(value, np.ndarray):
+                key = f"{index}.{f.name}"
+                arrays[key] = value
+                value = {"array": key}
+            entry[f.name] = value
+        nodes.append(entry)
+    return {"name": graph.name, "inputs": graph.inputs, "outputs": graph.outputs, "nodes": nodes,
+            "tensors": [dataclasses.asdict(t) for t in graph.tensors.values()],
+            "input_layouts": graph.input_layouts, "output_layouts": graph.output_layouts}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(v) for v in value) if isinstance(value, list) else value
+
+
+def _graph_from_json(entry: dict[str, Any], arrays: Any) -> Graph:
+    nodes: list[Node] = []
+    for values in entry["nodes"]:
+        kind = _NODES[values.pop("operator")]
+        nodes.append(kind(**{name: arrays[value["array"]] if isinstance(value, dict) else _tuple(value)
+                             for name, value in values.items()}))
+    tensors = [Tensor(**{k: _tuple(v) for k, v in t.items()}) for t in entry["tensors"]]
+    return Graph(entry["name"], tuple(entry["inputs"]), tuple(entry["outputs"]), {t.name: t for t in tensors}, tuple(nodes),
+                 {k: tuple(v) for k, v in entry["input_layouts"].items()},
+                 {k: tuple(v) for k, v in entry["output_layouts"].items()})
+
+
+def save(artefact: Artefact, path: Path) -> None:
+    """Writes the file whole or not at all; the same artefact gives the same bytes."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    manifest: dict[str, Any] = {
+        "format": FORMAT, "config": dataclasses.asdict(artefact.config), "graph": _graph_to_json(artefact.graph, arrays),
+        "program_words": len(artefact.program), "addresses": artefact.addresses, "lifetimes": artefact.lifetimes,
+        "layers": [dataclasses.asdict(layer) for layer in artefact.layers], "sizes": artefact.sizes,
+    }
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    sections = {"memory.bin": artefact.memory, "external.bin": artefact.external, "constants.npz": packed.getvalue()}
+    manifest["sha256"] = {name: hashlib.sha256(raw).hexdigest() for name, raw in sections.items()}
+    text = json.dumps(manifest, indent=1).encode()
+    sections = {"manifest.json": text, "manifest.sha256": hashlib.sha256(text).hexdigest().encode()} | sections
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, raw in sections.items():
+                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), raw, zipfile.ZIP_DEFLATED, 6)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def load(path: Path) -> Artefact:
+    """Reads a file, checking every section; UserError for one that is missing, damaged or of another format."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; make it with `systolith compile MODEL.onnx -o {path.name}`")
+    damaged = UserError(f"{path} is damaged (a checksum does not match); compile the network again")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            text = archive.read("manifest.json")
+            if hashlib.sha256(text).hexdigest().encode() != archive.read("manifest.sha256"):
+                raise damaged
+            manifest = json.loads(text)
+            if manifest["format"] != FORMAT:
+                raise UserError(f"{path} has format {manifest['format']}, this version reads {FORMAT}; compile the network again")
+            sections = {name: archive.read(name) for name in manifest["sha256"]}
+    except UserError:
+        raise
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, NotImplementedError, EOFError, RuntimeError):
+        raise damaged from None
+    except Exception as error:  # zlib.error has no public base
+        raise damaged from error
+    for name, raw in sections.items():
+        if hashlib.sha256(raw).hexdigest() != manifest["sha256"][name]:
+            raise damaged
+    with np.load(io.BytesIO(sections["constants.npz"]), allow_pickle=False) as arrays:
+        graph = _graph_from_json(manifest["graph"], arrays)
+    words = np.frombuffer(sections["memory.bin"][:4 * manifest["program_words"]], "<u4").tolist()
+    layers = [Layer(**{k: _tuple(v) for k, v in entry.items()}) for entry in manifest["layers"]]
+    return Artefact(Config(**manifest["config"]), graph, words, sections["memory.bin"], sections["external.bin"],
+                    manifest["addresses"], {k: (v[0], v[1]) for k, v in manifest["lifetimes"].items()}, layers,
+                    manifest["sizes"], hashlib.sha256(text).hexdigest())

@@ -1,0 +1,1 @@
+"""Golden model: one numpy function an operator."""

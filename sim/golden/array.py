@@ -1,0 +1,64 @@
+"""The ARRAY instruction in numpy: what the accumulators hold when its blocks are done."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.rtl.isa import Instruction
+
+EXACT_IN_FLOAT32 = 1024
+"""Products of int8 that float32 sums exactly: 1024 * 2**14 = 2**24."""
+
+
+def input_tiles(instruction: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.float64]:
+    """What is fed to the array: [K tiles, rows_y * rows_x, rows], the same for every tile of output channels.
+
+    Raises IndexError where a byte inside the image lies past the memory.
+    """
+    return _gather(instruction, memory, rows).astype(np.float64)
+
+
+def _gather(i: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.int8]:
+    """`input_tiles` as int8."""
+    y, x, lane = np.arange(i.rows_y), np.arange(i.rows_x), np.arange(rows)
+    ky, kx, kc = np.arange(i.ky), np.arange(i.kx), np.arange(i.kc)
+    iy = i.y_start + ky[:, None] * i.y_dilation + y * i.y_step  # [ky, y]
+    start = (kx[:, None] * i.kx_step + kc * i.kc_step).reshape(-1, 1)  # [kx kc, 1]
+    bx = i.x_start + (start + x * i.x_step)[:, :, None] + lane  # [kx kc, x, lane]
+    inside = ((iy >= 0) & (iy < i.height))[:, None, :, None, None] & ((bx >= 0) & (bx < i.row_bytes))[:, None]
+    address = (i.a + iy * i.row_pitch)[:, None, :, None, None] + bx[:, None]  # [ky, kx kc, y, x, lane]
+    if inside.all():
+        values = memory[address]
+    else:
+        values = np.where(inside, memory[np.where(inside, address, 0)], np.uint8(i.pad & 0xFF))
+    return values.reshape(i.ky * i.kx * i.kc, i.rows_y * i.rows_x, rows).view(np.int8)
+
+
+def weight_addresses(instruction: Instruction, rows: int, word_bytes: int) -> NDArray[np.int64]:
+    """Address of each word of weights in the order in which they are read: [tiles, K tiles, rows]."""
+    i = instruction
+    shape = (i.tiles, i.ky * i.kx * i.kc, rows)
+    address = i.b + np.arange(int(np.prod(shape))) * word_bytes
+    if i.ring_bytes:
+        end = i.ring + i.ring_bytes
+        past = address - end
+        if i.b < end:
+            address = np.where(past >= 0, i.ring + past % i.ring_bytes, address)
+    return address.reshape(shape)
+
+
+def execute_array(instruction: Instruction, memory: NDArray[np.uint8], rows: int, cols: int,
+                  word_bytes: int) -> Iterator[NDArray[np.int32]]:
+    """Yields the block of accumulators of each tile: int32 [rows_y * rows_x, cols].
+
+    The input is read when the first block is asked for, the weights of a block when that block is. Sums wrap to int32.
+    """
+    fed = _gather(instruction, memory, rows)
+    k_tiles, block_rows, _ = fed.shape
+    number: type[np.floating] = np.float32 if k_tiles * rows <= EXACT_IN_FLOAT32 else np.float64
+    x = np.ascontiguousarray(fed.transpose(1, 0, 2)).reshape(block_rows, k_tiles * rows).astype(number)
+    column = np.arange(cols)
+    for addresses in weight_addresses(instruction, rows, word_bytes):
+        weights = memory[addresses.reshape(-1, 1) + column].view(np.int8).astype(number)
+        yield (x @ weights).astype(np.int64).astype(np.int32)

@@ -1,0 +1,1 @@
+"""Instruction model: executes a compiled file an instruction at a time."""

@@ -1,0 +1,225 @@
+"""Executes a program as the machine does, an instruction at a time, without clocks: same memory image, same results.
+
+Every unit is a Python generator that yields while it cannot go on; they take turns, so any order that the semaphores allow
+is legal and a program that would hang the machine is found (`Deadlock`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.rtl import isa
+from systolith.rtl.config import Config
+from systolith.rtl.isa import Instruction
+from systolith.sim.golden.array import input_tiles
+from systolith.sim.golden.vector import execute_vector
+
+MEMORY_WINDOW = 0x0100_0000
+
+
+class MachineError(RuntimeError):
+    """The program put the machine into an error state; the message names it."""
+
+
+class Deadlock(MachineError):
+    """No unit can go on; the message says what each waits for."""
+
+
+class Machine:
+    """Unified and external memory, semaphores, and the units.
+
+    Parameters
+    ----------
+    config: the machine. memory: initial bytes of the unified memory from address 0. external: external memory.
+    """
+
+    def __init__(self, config: Config, memory: bytes, external: bytes = b"") -> None:
+        if len(memory) > config.memory_bytes:
+            raise ValueError(f"{len(memory)} bytes do not fit a memory of {config.memory_bytes}")
+        self.config = config
+        self.memory: NDArray[np.uint8] = np.zeros(config.memory_bytes, np.uint8)
+        self.memory[:len(memory)] = np.frombuffer(memory, np.uint8)
+        self.external: NDArray[np.uint8] = np.frombuffer(external, np.uint8).copy()
+        self.on_retired: Callable[[str, Instruction, int], None] | None = None
+        """Called after each instruction of a unit: unit, instruction, its number within the unit."""
+        self.instructions = dict.fromkeys(isa.UNITS.values(), 0)
+        self._waiting: dict[str, str] = {}
+
+    def run(self, entry: int = 0) -> None:
+        """Executes the program at `entry` to its END."""
+        self._semaphores = [0] * isa.SEMAPHORES
+        self._queues: dict[str, deque[Instruction]] = {unit: deque() for unit in isa.UNITS.values()}
+        self._busy = dict.fromkeys(self._queues, False)
+        self._blocks: deque[NDArray[np.int32]] = deque()
+        self._done = False
+        self.instructions = dict.fromkeys(self._queues, 0)
+        units = {"sequencer": self._sequencer(entry), "move_in": self._unit("move_in", self._move_in),
+                 "array": self._unit("array", self._array), "vector": self._unit("vector", self._vector),
+                 "move_out": self._unit("move_out", self._move_out)}
+        while not self._done:
+            progress = False
+            for name, unit in units.items():
+                self._waiting.pop(name, None)
+                while not self._done and next(unit):
+                    progress = True
+            if not progress and not self._done:
+                raise Deadlock("; ".join(f"{name} waits for {what}" for name, what in self._waiting.items()))
+
+    def _take(self, unit: str, semaphore: int, count: int) -> Iterator[bool]:
+        while semaphore and self._semaphores[semaphore] < count:
+            self._waiting[unit] = f"{count} of semaphore {semaphore} (it has {self._semaphores[semaphore]})"
+            yield False
+        if semaphore:
+            self._semaphores[semaphore] -= count
+
+    def _give(self, semaphore: int, count: int) -> None:
+        if semaphore:
+            self._semaphores[semaphore] += count
+            if self._semaphores[semaphore] >= 1 << isa.SEMAPHORE_BITS:
+                raise MachineError(f"SEMAPHORE_OVERFLOW: semaphore {semaphore}")
+
+    def _waits(self, unit: str, instruction: Instruction) -> Iterator[bool]:
+        yield from self._take(unit, instruction.wait0, instruction.wait0_count)
+        yield from self._take(unit, instruction.wait1, instruction.wait1_count)
+
+    def _signals(self, instruction: Instruction) -> None:
+        self._give(instruction.signal0, instruction.signal0_count)
+        self._give(instruction.signal1, instruction.signal1_count)
+
+    def _sequencer(self, entry: int) -> Iterator[bool]:
+        words = self.memory[:self.memory.size // 4 * 4].view("<u4")
+        registers = [0] * isa.ADDRESS_REGISTERS
+        loops: list[list[int]] = []
+        at = entry // 4
+        mask = (1 << isa.ADDRESS_BITS) - 1
+        while True:
+            try:
+                instruction = isa.decode(words[at:at + 32].tolist()) if at < len(words) else None
+            except isa.IllegalInstruction:
+                instruction = None
+            if instruction is None:
+                raise MachineError(f"ILLEGAL_INSTRUCTION at {4 * at:#x}")
+            at += instruction.kind.length
+            if instruction.kind is isa.END:
+                self._waiting["sequencer"] = "the units to end"
+                while any(self._busy.values()) or any(self._queues.values()):
+                    yield False
+                self._done = True
+                yield True
+            elif instruction.kind is isa.LOOP:
+                loops.append([at, instruction.count])
+                if len(loops) > isa.LOOP_DEPTH or instruction.count == 0:
+                    raise MachineError(f"LOOP_NESTING at {4 * (at - 2):#x}")
+            elif instruction.kind is isa.NEXT:
+                if not loops:
+                    raise MachineError(f"LOOP_NESTING at {4 * (at - 1):#x}")
+                loops[-1][1] -= 1
+                if loops[-1][1]:
+                    at = loops[-1][0]
+                else:
+                    loops.pop()
+            elif instruction.kind is isa.ADDRESS:
+                if instruction.register:
+                    base = registers[instruction.register] if instruction.add else 0
+                    registers[instruction.register] = base + instruction.value & mask
+            elif instruction.kind is isa.SYNC:
+                yield from self._waits("sequencer", instruction)
+                self._signals(instruction)
+            else:
+                yield from self._dispatch(instruction, registers)
+            yield True
+
+    def _dispatch(self, instruction: Instruction, registers: list[int]) -> Iterator[bool]:
+        unit = isa.UNITS[instruction.kind.opcode >> 4]
+        if unit in ("move_in", "move_out") and not self.config.external_bytes:
+            raise MachineError(f"ILLEGAL_INSTRUCTION: {instruction.kind.name} on a machine without external memory")
+        mask = (1 << isa.ADDRESS_BITS) - 1
+        values = dict(instruction.values)
+        for letter in "abc":
+            values[letter] = values[letter] + registers[values[f"{letter}_register"]] & mask
+        queue = self._queues[unit]
+        # The deserialiser holds one instruction, the FIFO in front of it `queue_words`.
+        while sum(i.kind.length for i in queue) > self.config.queue_words:
+            self._waiting["sequencer"] = f"room in the queue of {unit}"
+            yield False
+        queue.append(Instruction(instruction.kind, values))
+
+    def _unit(self, name: str, execute: Callable[[Instruction], Iterator[bool]]) -> Iterator[bool]:
+        queue = self._queues[name]
+        while True:
+            if not queue:
+                yield False
+                continue
+            self._busy[name] = True
+            instruction = queue.popleft()
+            yield from self._waits(name, instruction)
+            yield from execute(instruction)
+            if self.on_retired:
+                self.on_retired(name, instruction, self.instructions[name])
+            self.instructions[name] += 1
+            self._signals(instruction)
+            self._busy[name] = False
+            yield True
+
+    def _range(self, address: int, size: int) -> slice:
+        if not 0 <= address <= address + size <= self.memory.size:
+            raise MachineError(f"ADDRESS_OUT_OF_RANGE: {address:#x} to {address + size:#x} of {self.memory.size:#x}")
+        return slice(address, address + size)
+
+    def _move(self, instruction: Instruction, inward: bool) -> Iterator[bool]:
+        i = instruction
+        address, external = i.a, i.external
+        for _ in range(i.blocks):
+            yield from self._take("move_in" if inward else "move_out", i.take, 1)
+            inside = self._range(address, i.block_bytes)
+            if external + i.block_bytes > self.external.size:
+                raise MachineError(f"the external memory of {self.external.size} bytes ends before {external + i.block_bytes}")
+            if inward:
+                self.memory[inside] = self.external[external:external + i.block_bytes]
+            else:
+                self.external[external:external + i.block_bytes] = self.memory[inside]
+            self._give(i.give, 1)
+            address += i.step
+            if i.ring_bytes and address >= i.ring + i.ring_bytes:
+                address -= i.ring_bytes
+            external += i.external_step
+
+    def _move_in(self, instruction: Instruction) -> Iterator[bool]:
+        return self._move(instruction, True)
+
+    def _move_out(self, instruction: Instruction) -> Iterator[bool]:
+        return self._move(instruction, False)
+
+    def _array(self, instruction: Instruction) -> Iterator[bool]:
+        i, c = instruction, self.config
+        if i.rows_y * i.rows_x > c.accumulator_rows or not i.rows_y * i.rows_x * i.tiles * i.ky * i.kx * i.kc:
+            raise MachineError(f"ILLEGAL_OPERAND: ARRAY of {i.rows_y} x {i.rows_x} rows")
+        x = input_tiles(i, self.memory, c.rows)
+        address = i.b
+        for _ in range(i.tiles):
+            while len(self._blocks) >= 2:
+                self._waiting["array"] = "a free half of the accumulators"
+                yield False
+            total = np.zeros((i.rows_y * i.rows_x, c.cols))
+            for k in range(len(x)):
+                yield from self._take("array", i.ready, 1)
+                tile = self.memory[self._range(address, c.weight_tile_bytes)].view(np.int8).reshape(c.rows, c.word_bytes)
+                total += x[k] @ tile[:, :c.cols].astype(np.float64)  # exact: every sum is below 2**53
+                self._give(i.free, 1)
+                address += c.weight_tile_bytes
+                if i.ring_bytes and address >= i.ring + i.ring_bytes:
+                    address -= i.ring_bytes
+            self._blocks.append(total.astype(np.int64).astype(np.int32))
+            yield True
+
+    def _vector(self, instruction: Instruction) -> Iterator[bool]:
+        taken: list[NDArray[np.int32]] = []
+        if instruction.source == isa.ACCUMULATORS:
+            while len(taken) < instruction.tiles:
+                while not self._blocks:
+                    self._waiting["vector"] = "a block of accumulators"
+                    yield False
+                taken.append(self._blocks.popleft())
+        execute_vector(instruction, self.memory, iter(taken), self.config.cols, self.config.word_bytes)
