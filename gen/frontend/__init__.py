@@ -1,0 +1,35 @@
+"""From the user's file to the core graph: ONNX in float, which is calibrated here, or with QuantizeLinear and
+DequantizeLinear, whose numbers are taken as they are."""
+
+from pathlib import Path
+
+from ..errors import UserError
+from ..graph import Graph
+from ..passes import run_passes
+from ..quantize import quantise
+from .load import is_qdq, load_model
+from .onnx_float import import_float
+from .operators import operators_table
+from .samples import Calibration, samples
+
+__all__ = ["import_float", "import_model", "is_qdq", "load_model", "operators_table"]
+
+
+def import_model(path: str | Path, calibration: Calibration | None = None, *, percentile: float | None = None,
+                 least_error: bool = False) -> Graph:
+    """Core graph of an ONNX file.
+
+    `calibration`, for a float file: input name -> array [N, ...] in the file's layout, or an iterable of such
+    dictionaries with one sample each. `percentile` and `least_error`: see `quantise`.
+    Raises UserError with everything that stands in the way.
+    """
+    model, name = load_model(path), Path(path).stem
+    if is_qdq(model):
+        from .onnx_qdq import import_qdq
+
+        return import_qdq(model, name)
+    graph = import_float(model, name)
+    if calibration is None:
+        raise UserError(f"{path} is a float network: give calibration data (typical inputs) to quantise it with")
+    graph = run_passes(graph)
+    return quantise(graph, samples(graph, calibration), percentile=percentile, least_error=least_error)

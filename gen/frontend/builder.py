@@ -1,0 +1,159 @@
+"""State of an import: what is known of each value of the file, and the float graph as it grows.
+
+The file's tensors are NCHW, the graph's are HWC. A value keeps, for each element of the file's tensor, its place in
+the graph's: Flatten, Reshape, Squeeze and Transpose only change that index, and whatever reads the value asks
+whether it has the order that it needs. So nothing is ever moved in memory.
+"""
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+
+from ..float_graph import FloatNode, FloatReshape, float_shape
+from ..graph import Shape
+
+Index = NDArray[np.int64]
+
+
+class Unsupported(Exception):
+    """What is not supported, and what would help."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(reason)
+        self.reason, self.advice = reason, advice
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the file: `index[...]` is the place of its element [...] in the graph's `tensor`, read row by row."""
+
+    tensor: str
+    index: Index
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The file's shape."""
+        return self.index.shape
+
+
+@lru_cache(maxsize=256)
+def image_index(shape: Shape) -> Index:
+    """Index of a file's [1, C, H, W] in [H, W, C]."""
+    return np.ascontiguousarray(np.arange(math.prod(shape)).reshape(1, *shape).transpose(0, 3, 1, 2))
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A node of the file, its attributes as Python values."""
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+
+    @property
+    def source(self) -> str:
+        return f"{self.name} ({self.kind})"
+
+    def input(self, place: int) -> str:
+        """Name of an input; "" where it is left out."""
+        return self.inputs[place] if place < len(self.inputs) else ""
+
+
+@dataclass
+class Builder:
+    """Values and constants by the file's names; the nodes and shapes of the float graph."""
+
+    opset: int
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    nodes: list[FloatNode] = field(default_factory=list)
+    values: dict[str, Value] = field(default_factory=dict)
+    constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def value(self, name: str) -> Value:
+        """An operand that is computed; a constant there is refused."""
+        if name in self.constants:
+            raise Unsupported(f"its input {name!r} is a constant where a computed value belongs",
+                              "swap the operands, or compute the result when exporting")
+        return self.values[name]
+
+    def constant(self, name: str, what: str) -> NDArray[Any]:
+        if name not in self.constants:
+            raise Unsupported(f"its {what} ({name!r}) is computed while the network runs",
+                              f"make the {what} a constant of the file")
+        return self.constants[name]
+
+    def add(self, node: FloatNode, index: Index | None = None, *, shape: Shape | None = None) -> Value:
+        """Appends a node; its value has the index (the file's image, where none is given)."""
+        made = shape or float_shape(node, self.shapes[node.inputs[0]])
+        if min(made) < 1:
+            raise Unsupported(f"its output would be empty ({made[0]} x {made[1]} x {made[2]})",
+                              "check kernel, padding and the input's size")
+        self.shapes[node.output] = made
+        self.nodes.append(node)
+        value = Value(node.output, image_index(made) if index is None else index)
+        self.values[node.output] = value
+        return value
+
+    def reshaped(self, tensor: str, shape: Shape) -> str:
+        """The tensor under another shape; a new name where the shape is not its own."""
+        if self.shapes[tensor] == shape:
+            return tensor
+        name = f"{tensor}:{'x'.join(map(str, shape))}"
+        if name not in self.shapes:
+            self.shapes[name] = shape
+            self.nodes.append(FloatReshape(name, (tensor,), name, source=f"shape of {tensor}"))
+        return name
+
+    def image(self, value: Value) -> tuple[str, Shape]:
+        """The value as a map: its tensor and [height, width, channels]."""
+        if len(value.shape) != 4:
+            raise Unsupported(f"its input has the shape {list(value.shape)}, not [1, channels, height, width]",
+                              "use the two-dimensional operator, with a height of 1 where there is one axis only")
+        batch, channels, height, width = value.shape
+        shape = (height, width, channels)
+        if batch != 1:
+            raise Unsupported(f"its input has a batch of {batch}", "export with a batch of 1")
+        if not np.array_equal(value.index, image_index(shape)):
+            raise Unsupported("its input would have to be moved in memory (a Transpose or Reshape before it)",
+                              "keep channels first from the input on, without transposing")
+        return self.reshaped(value.tensor, shape), shape
+
+    def matrix(self, value: Value) -> tuple[str, Index]:
+        """The value as rows [1, rows, n]: its tensor, and where the elements of a row lie in it."""
+        columns = value.shape[-1] if value.shape else 1
+        rows = value.index.reshape(-1, columns)
+        starts = np.arange(len(rows))[:, None] * columns
+        order = rows[0]
+        if not np.array_equal(rows, starts + order) or sorted(order.tolist()) != list(range(columns)):
+            raise Unsupported("its input's rows would have to be moved in memory (a Transpose or Reshape before it)",
+                              "keep the values of a row together")
+        return self.reshaped(value.tensor, (1, len(rows), columns)), order
+
+    def fold(self, node: onnx.NodeProto) -> bool:
+        """Computes a node all of whose inputs are constants; False where it is not one."""
+        if node.op_type == "Shape" and node.input[0] in self.values and not node.attribute:
+            self.constants[node.output[0]] = np.array(self.values[node.input[0]].shape, np.int64)
+            return True
+        names = [name for name in node.input if name]
+        if not all(name in self.constants for name in names) or (not names and node.op_type != "Constant"):
+            return False
+        graph = onnx.GraphProto(name="constant", node=[node])
+        graph.input.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names))
+        graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
+        try:
+            run = ReferenceEvaluator(graph, opsets={"": self.opset})
+            results = run.run(None, {name: self.constants[name] for name in names})
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise Unsupported(f"its constant result could not be computed ({error})",
+                              "simplify the file, for example with onnxsim") from None
+        self.constants.update(zip([name for name in node.output if name], map(np.asarray, results), strict=True))
+        return True

@@ -1,0 +1,149 @@
+"""Import of the layers: convolutions, matrix products, pools, pads."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..float_graph import FloatConv, FloatPad, FloatPool
+from .builder import Builder, Operation, Unsupported
+from .operators import operator
+from .windows import Window, window
+
+Array = NDArray[Any]
+
+
+def _bias(b: Builder, name: str, count: int) -> Array:
+    if not name:
+        return np.zeros(count, np.float32)
+    given = b.constant(name, "bias").astype(np.float32)
+    if given.size not in (1, count) or (given.ndim and given.shape[-1] != given.size):
+        raise Unsupported(f"its bias has the shape {list(given.shape)}, not [{count}]", "use one bias an output")
+    return np.broadcast_to(given.reshape(-1), (count,)).copy()
+
+
+@operator("Conv", unit="array", notes="2-D; groups become dense weights; weights and bias constant",
+          attributes=("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"))
+def conv(b: Builder, op: Operation) -> None:
+    tensor, shape = b.image(b.value(op.inputs[0]))
+    weights = b.constant(op.inputs[1], "weights").astype(np.float32)
+    groups = op.attributes.get("group", 1)
+    outputs, inputs, height, width = weights.shape
+    if inputs * groups != shape[2] or outputs % groups:
+        raise Unsupported(f"weights {list(weights.shape)} in {groups} groups do not fit {shape[2]} channels",
+                          "repair the file")
+    source = op.source
+    dense = np.zeros((outputs, height, width, shape[2]), np.float32)
+    step = outputs // groups
+    for group in range(groups):
+        rows = slice(group * step, (group + 1) * step)
+        dense[rows, ..., group * inputs:(group + 1) * inputs] = weights[rows].transpose(0, 2, 3, 1)
+    if groups > 1:
+        source = f"{op.name} (Conv, {groups} groups as dense weights: {groups} times the products)"
+        b.warnings.append(f"{op.name}: a convolution of {groups} groups runs with dense weights, {groups} times the "
+                          "products that it needs")
+    view = window(op, shape, (height, width))
+    b.add(FloatConv(op.name, (tensor,), op.outputs[0], dense, _bias(b, op.input(2), outputs), view.strides,
+                    view.dilations, view.padding, source=source))
+
+
+def _linear(b: Builder, op: Operation, weights: Array, bias: Array) -> None:
+    """[..., K] times [K, N]: a 1x1 convolution on one row of the map."""
+    x = b.value(op.inputs[0])
+    if weights.ndim != 2 or not x.shape or weights.shape[0] != x.shape[-1]:
+        raise Unsupported(f"its operands have the shapes {list(x.shape)} and {list(weights.shape)}",
+                          "multiply [rows, K] by a constant [K, N]")
+    tensor, order = b.matrix(x)
+    # the graph's row holds element k of the file's row at place order[k]
+    placed = np.empty_like(weights)
+    placed[order] = weights
+    shape = (*x.shape[:-1], weights.shape[1])
+    b.add(FloatConv(op.name, (tensor,), op.outputs[0], np.ascontiguousarray(placed.T)[:, None, None, :], bias,
+                    source=op.source), np.arange(math.prod(shape)).reshape(shape))
+
+
+@operator("Gemm", unit="array", notes="second operand and bias constant; not transA",
+          attributes=("alpha", "beta", "transA", "transB"))
+def gemm(b: Builder, op: Operation) -> None:
+    if op.attributes.get("transA"):
+        raise Unsupported("transA is set", "transpose the first operand when exporting")
+    weights = b.constant(op.inputs[1], "second operand").astype(np.float32) * op.attributes.get("alpha", 1.0)
+    weights = weights.T if op.attributes.get("transB") else weights
+    bias = _bias(b, op.input(2), weights.shape[1]) * op.attributes.get("beta", 1.0)
+    _linear(b, op, weights.astype(np.float32), bias.astype(np.float32))
+
+
+@operator("MatMul", unit="array", notes="right operand constant")
+def matmul(b: Builder, op: Operation) -> None:
+    weights = b.constant(op.inputs[1], "right operand").astype(np.float32)
+    _linear(b, op, weights, np.zeros(weights.shape[-1], np.float32))
+
+
+_POOL = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
+
+
+def _pool(b: Builder, op: Operation, mode: str, view: Window, tensor: str, exclude: bool) -> None:
+    b.add(FloatPool(op.name, (tensor,), op.outputs[0], mode, view.kernel, view.strides, view.dilations, view.padding,
+                    exclude, source=op.source))
+
+
+@operator("MaxPool", unit="vector", notes="2-D; without Indices", attributes=(*_POOL, "storage_order"))
+def max_pool(b: Builder, op: Operation) -> None:
+    if len(op.outputs) > 1 and op.outputs[1]:
+        raise Unsupported("its output Indices is used", "leave Indices out")
+    tensor, shape = b.image(b.value(op.inputs[0]))
+    _pool(b, op, "max", window(op, shape), tensor, False)
+
+
+@operator("AveragePool", unit="vector", notes="2-D; padding counted or not",
+          attributes=(*_POOL, "count_include_pad"))
+def average_pool(b: Builder, op: Operation) -> None:
+    tensor, shape = b.image(b.value(op.inputs[0]))
+    view = window(op, shape)
+    include = bool(op.attributes.get("count_include_pad", 0))
+    if include and view.extended:
+        raise Unsupported("ceil_mode adds windows that end outside the padding which count_include_pad counts",
+                          "clear ceil_mode or count_include_pad")
+    _pool(b, op, "average", view, tensor, not include and any(view.padding))
+
+
+@operator("GlobalAveragePool", "GlobalMaxPool", unit="vector", notes="2-D")
+def global_pool(b: Builder, op: Operation) -> None:
+    tensor, (height, width, _) = b.image(b.value(op.inputs[0]))
+    view = Window((height, width), (1, 1), (1, 1), (0, 0, 0, 0))
+    _pool(b, op, "average" if op.kind == "GlobalAveragePool" else "max", view, tensor, False)
+
+
+@operator("ReduceMean", unit="vector", notes="over height and width",
+          attributes=("axes", "keepdims", "noop_with_empty_axes"))
+def reduce_mean(b: Builder, op: Operation) -> None:
+    given = b.constant(op.input(1), "axes").tolist() if op.input(1) else op.attributes.get("axes") or []
+    x = b.value(op.inputs[0])
+    axes = sorted(axis % max(1, len(x.shape)) for axis in given)
+    if len(x.shape) != 4 or axes != [2, 3]:
+        raise Unsupported(f"it reduces axes {given} of {list(x.shape)}", "reduce height and width, or use AveragePool")
+    tensor, (height, width, channels) = b.image(x)
+    shape = (1, channels, 1, 1) if op.attributes.get("keepdims", 1) else (1, channels)
+    b.add(FloatPool(op.name, (tensor,), op.outputs[0], "average", (height, width), source=op.source),
+          np.arange(channels).reshape(shape))
+
+
+@operator("Pad", unit="vector", notes="constant 0, height and width; free where a window operator takes it",
+          attributes=("mode", "pads", "value"))
+def pad(b: Builder, op: Operation) -> None:
+    mode = op.attributes.get("mode", "constant")
+    if mode != "constant":
+        raise Unsupported(f"its mode is {mode}", "pad with a constant")
+    tensor, _ = b.image(b.value(op.inputs[0]))
+    given = b.constant(op.input(1), "pads").tolist() if op.input(1) else list(op.attributes.get("pads", []))
+    axes = [axis % 4 for axis in b.constant(op.input(3), "axes").tolist()] if op.input(3) else [0, 1, 2, 3]
+    value = float(b.constant(op.input(2), "value").reshape(-1)[0]) if op.input(2) else op.attributes.get("value", 0.0)
+    before, after = dict(zip(axes, given, strict=False)), dict(zip(axes, given[len(axes):], strict=False))
+    elsewhere = any(before.get(axis, 0) or after.get(axis, 0) for axis in (0, 1))
+    if len(given) != 2 * len(axes) or elsewhere or min(given) < 0:
+        raise Unsupported(f"its pads are {given}", "pad height and width, by 0 or more")
+    if value not in (0, -math.inf):
+        raise Unsupported(f"it pads with {value:g}", "pad with 0, or a MaxPool with -inf")
+    border = (before.get(2, 0), before.get(3, 0), after.get(2, 0), after.get(3, 0))
+    b.add(FloatPad(op.name, (tensor,), op.outputs[0], border, float(value), source=op.source))

@@ -1,0 +1,148 @@
+"""A float ONNX model as a float graph."""
+
+import math
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from ..errors import UserError
+from ..float_graph import FloatGraph, FloatReshape
+from . import elementwise, layers  # noqa: F401  they enter their handlers
+from .builder import Builder, Operation, Unsupported, Value, image_index
+from .load import opset
+from .operators import ADVICE, OPERATORS, OTHERWISE
+
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+
+
+def import_float(model: onnx.ModelProto, name: str) -> FloatGraph:
+    """The float graph. Raises one UserError that lists every node which is not supported, and what would help."""
+    b = Builder(opset(model))
+    for tensor in model.graph.initializer:
+        b.constants[tensor.name] = numpy_helper.to_array(tensor)
+    if model.graph.sparse_initializer:
+        raise UserError(f"{name} has sparse weights; export them dense")
+    inputs = {entry.name: _input(b, entry) for entry in model.graph.input if entry.name not in b.constants}
+    if not inputs:
+        raise UserError(f"{name} has no input")
+    problems = _import_nodes(b, model)
+    outputs: dict[str, tuple[int, ...]] = {}
+    for entry in model.graph.output:
+        if entry.name in b.constants:
+            problems.append(f"output {entry.name!r} is a constant; leave it out")
+        elif entry.name in b.values:
+            try:
+                outputs[entry.name] = _output(b, entry.name)
+            except Unsupported as error:
+                problems.append(f"output {entry.name!r}: {error.reason}; {error.advice}")
+        elif not problems:
+            problems.append(f"nothing makes the output {entry.name!r}; repair the file")
+    if problems:
+        count = f"{len(problems)} things stand" if len(problems) > 1 else "one thing stands"
+        raise UserError(f"{name} cannot be compiled, {count} in the way:\n" + "\n".join(f"- {p}" for p in problems))
+    graph = FloatGraph(name, tuple(inputs), tuple(outputs), b.shapes, tuple(b.nodes), inputs, outputs,
+                       tuple(b.warnings))
+    graph.check()
+    return graph
+
+
+def _input(b: Builder, entry: onnx.ValueInfoProto) -> tuple[int, ...]:
+    """Enters an input of the network; returns its shape in the file, the batch being 1."""
+    kind = entry.type.tensor_type
+    if kind.elem_type not in FLOATS:
+        raise UserError(f"input {entry.name!r} is {onnx.TensorProto.DataType.Name(kind.elem_type)}, not float; "
+                        "give the network its first float tensor as the input")
+    layout: list[int] = []
+    for place, dimension in enumerate(kind.shape.dim):
+        if dimension.HasField("dim_value") and dimension.dim_value > 0:
+            layout.append(dimension.dim_value)
+        elif place == 0:
+            layout.append(1)  # a symbolic batch
+        else:
+            symbol = f" ({dimension.dim_param!r})" if dimension.dim_param else ""
+            raise UserError(f"input {entry.name!r} has no fixed size in dimension {place}{symbol}; "
+                            "export it with fixed sizes, the batch excepted")
+    if not 1 <= len(layout) <= 4:
+        raise UserError(f"input {entry.name!r} has {len(layout)} dimensions; 1 to 4 are possible")
+    if len(layout) > 2 and layout[0] != 1:
+        raise UserError(f"input {entry.name!r} has a batch of {layout[0]}; export with a batch of 1")
+    if len(layout) == 4:
+        shape = (layout[2], layout[3], layout[1])
+        index = image_index(shape)
+    else:
+        shape = (1, math.prod(layout[:-1]), layout[-1])
+        index = np.arange(math.prod(layout)).reshape(layout)
+    b.shapes[entry.name] = shape
+    b.values[entry.name] = Value(entry.name, index)
+    return tuple(layout)
+
+
+def _operation(node: onnx.NodeProto, number: int) -> Operation:
+    attributes: dict[str, Any] = {}
+    for attribute in node.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        attributes[attribute.name] = value.decode() if isinstance(value, bytes) else value
+    return Operation(node.name or f"{node.op_type}_{number}", node.op_type, tuple(node.input), tuple(node.output),
+                     attributes)
+
+
+def _import_nodes(b: Builder, model: onnx.ModelProto) -> list[str]:
+    """Imports every node; returns what is not supported, a line each."""
+    problems: list[str] = []
+    for number, node in enumerate(model.graph.node):
+        op = _operation(node, number)
+        try:
+            if b.fold(node):
+                continue
+            _check(op, node.domain, {entry.name for entry in model.graph.output})
+            if all(name in b.values or name in b.constants for name in op.inputs if name):
+                OPERATORS[op.kind].handler(b, op)
+            elif not problems:
+                missing = next(name for name in op.inputs if name and name not in b.values and name not in b.constants)
+                raise Unsupported(f"nothing makes its input {missing!r}", "use first outputs only")
+        except Unsupported as error:
+            problems.append(f"node {op.name!r}, {op.kind}: {error.reason}; {error.advice}")
+        except ValueError as error:  # numpy's, of shapes that disagree
+            problems.append(f"node {op.name!r}, {op.kind}: its shapes or attributes do not fit ({error}); "
+                            "check the file with onnx.checker.check_model(model, full_check=True)")
+    return problems
+
+
+def _check(op: Operation, domain: str, outputs: set[str]) -> None:
+    """Raises Unsupported where the operator or one of its attributes is not in the table."""
+    if domain not in ("", "ai.onnx"):
+        raise Unsupported(f"an operator of {domain}", "export with standard ONNX operators")
+    entry = OPERATORS.get(op.kind)
+    if entry is None:
+        last = op.kind in ("Softmax", "LogSoftmax") and outputs.intersection(op.outputs)
+        reason = "a softmax at the network's end is not computed" if last else "this operator is not supported"
+        raise Unsupported(reason, ADVICE.get(op.kind, OTHERWISE))
+    unknown = [name for name in op.attributes if name not in entry.attributes]
+    if unknown:
+        raise Unsupported(f"its attribute {unknown[0]} is not supported", "leave the attribute out")
+
+
+def _output(b: Builder, name: str) -> tuple[int, ...]:
+    """Makes an output of the network under its own name; returns its shape in the file."""
+    value = b.values[name]
+    layout = value.shape
+    tensor = b.shapes[value.tensor]
+    if len(layout) == 4:
+        source, shape = b.image(value)
+    elif np.array_equal(value.index.ravel(), np.arange(value.index.size)):
+        shape = (1, value.index.size // (layout[-1] if layout else 1), layout[-1] if layout else 1)
+        source = b.reshaped(value.tensor, shape)
+    elif np.array_equal(value.index.ravel(), image_index(tensor).ravel()):
+        # a flattened image: its elements lie as in the image, which is given instead
+        source, shape = value.tensor, tensor
+        layout = (1, shape[2], shape[0], shape[1])
+        b.warnings.append(f"output {name}: given as {list(layout)}, not flattened to {list(value.shape)}; "
+                          "the order of the elements is the same")
+    else:
+        raise Unsupported("its elements would have to be moved in memory", "take the tensor before the last Transpose")
+    if source != name:
+        b.shapes[name] = shape
+        b.nodes.append(FloatReshape(name, (source,), name, source=f"output {name}"))
+    return layout

@@ -1,0 +1,74 @@
+"""The ONNX operators that are accepted, in one table: what imports each, what runs it, and its conditions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .builder import Builder, Operation
+
+Handler = Callable[[Builder, Operation], None]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A row of the table. `attributes` are those that the handler reads; any other is refused."""
+
+    name: str
+    formats: str
+    unit: str
+    notes: str
+    attributes: tuple[str, ...]
+    handler: Handler
+
+
+OPERATORS: dict[str, Operator] = {}
+
+FORMATS = "int8 (calibrated from float)"
+
+
+def operator(*names: str, unit: str, notes: str = "", attributes: tuple[str, ...] = ()) -> Callable[[Handler], Handler]:
+    """Enters a handler in the table under these names."""
+    def enter(handler: Handler) -> Handler:
+        for name in names:
+            OPERATORS[name] = Operator(name, FORMATS, unit, notes, attributes, handler)
+        return handler
+    return enter
+
+
+def operators_table() -> list[tuple[str, str, str, str]]:
+    """(name, formats, unit, notes) of each accepted operator, by name."""
+    from . import elementwise, layers  # noqa: F401  they enter their handlers
+
+    rows = [(row.name, row.formats, row.unit, row.notes) for row in OPERATORS.values()]
+    return sorted([*rows, ("Constant", "any", "compiler", "and every node that reads constants only: computed here")])
+
+
+ADVICE = {
+    "Softmax": "end the network before it and take the logits: the largest stays the largest",
+    "LogSoftmax": "end the network before it and take the logits: the largest stays the largest",
+    "ArgMax": "end the network before it and take the largest of the outputs on the host",
+    "Sigmoid": "end the network before it if it is the last, otherwise train with Relu",
+    "HardSigmoid": "train with Relu or Clip",
+    "HardSwish": "train with Relu or Clip",
+    "LeakyRelu": "train with Relu or Clip",
+    "PRelu": "train with Relu or Clip",
+    "Elu": "train with Relu or Clip",
+    "Selu": "train with Relu or Clip",
+    "Tanh": "train with Relu or Clip",
+    "Gelu": "train with Relu or Clip",
+    "Erf": "it is part of a GELU: train with Relu",
+    "Concat": "add the branches instead of concatenating them",
+    "ConvTranspose": "upsample with another network, or on the host",
+    "Resize": "resize on the host",
+    "Upsample": "resize on the host",
+    "LRN": "train with BatchNormalization",
+    "InstanceNormalization": "train with BatchNormalization",
+    "LayerNormalization": "train with BatchNormalization",
+    "GroupNormalization": "train with BatchNormalization",
+    "QLinearConv": "export in QDQ format (QuantizeLinear, DequantizeLinear around float operators)",
+    "QLinearMatMul": "export in QDQ format (QuantizeLinear, DequantizeLinear around float operators)",
+    "ConvInteger": "export in QDQ format (QuantizeLinear, DequantizeLinear around float operators)",
+    "MatMulInteger": "export in QDQ format (QuantizeLinear, DequantizeLinear around float operators)",
+}
+"""What would help, for operators that are not accepted."""
+
+OTHERWISE = "leave it out, or run this part on the host; `systolith operators` lists what is accepted"

@@ -1,0 +1,216 @@
+"""Post-training quantisation: float graph and samples to core graph.
+
+Activations are int8 with a scale and a zero point a tensor, weights int8 symmetric with a scale an output channel,
+biases int32. Scales are float32; multipliers are made of their float64 quotients (`quantise_scale`).
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.rtl.isa import EVEN, SINGLE
+from systolith.sim.golden.operators import window_elements
+from systolith.sim.golden.rescale import quantise_scale
+
+from .calibrate import Observer
+from .errors import UserError
+from .float_graph import (
+    FloatAdd,
+    FloatClamp,
+    FloatConv,
+    FloatGraph,
+    FloatNode,
+    FloatPad,
+    FloatPool,
+    FloatReshape,
+    float_execute,
+)
+from .graph import Add, Conv2D, Graph, Node, Pool2D, Rescale, Reshape, Shape, Tensor
+
+Sample = dict[str, NDArray[Any]]
+INT32_MAX = 2 ** 31 - 1
+
+
+def quantise(graph: FloatGraph, samples: Iterable[Sample], *, percentile: float | None = None,
+             least_error: bool = False) -> Graph:
+    """Core graph of `graph` (after `run_passes`), calibrated on `samples`, each input name -> float [height, width,
+    channels].
+
+    Ranges are the smallest and largest values seen; `percentile` (e.g. 99.99) leaves out the tails, `least_error`
+    clips each tensor where its square error is least. Samples are looked at one by one and not kept.
+    Raises UserError where there is no sample, a value is not finite, or a layer's sum does not fit in int32.
+    """
+    if percentile is not None and not 50 < percentile <= 100:
+        raise UserError(f"percentile must be above 50 and at most 100, not {percentile}")
+    observers = calibrate(graph, samples, histogram=percentile is not None or least_error)
+    tensors = _tensors(graph, observers, percentile, least_error)
+    nodes = tuple(_node(node, [tensors[name] for name in node.inputs], tensors[node.output]) for node in graph.nodes)
+    result = Graph(graph.name, graph.inputs, graph.outputs, tensors, nodes, dict(graph.input_layouts),
+                   dict(graph.output_layouts))
+    result.check()
+    return result
+
+
+def calibrate(graph: FloatGraph, samples: Iterable[Sample], *, histogram: bool = False) -> dict[str, Observer]:
+    """What the tensors hold while the float graph runs on the samples."""
+    observers: dict[str, Observer] = {}
+
+    def observe(name: str, values: NDArray[Any]) -> None:
+        if not np.isfinite(values).all():
+            raise UserError(f"sample {count} makes {name!r} infinite or not a number; check the calibration data")
+        observers.setdefault(name, Observer(histogram)).see(values)
+
+    count = 0
+    for sample in samples:
+        float_execute(graph, {name: np.asarray(sample[name], np.float32) for name in graph.inputs}, observe)
+        count += 1
+    if not count:
+        raise UserError("the calibration data holds no sample; give some typical inputs (100 are plenty)")
+    return observers
+
+
+def activation_scale(low: float, high: float) -> tuple[float, int]:
+    """Scale (a float32 value) and zero point of an int8 tensor with this range; 0 is represented exactly."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32((high - low) / 255))
+    if not scale >= float(np.finfo(np.float32).tiny):
+        return 1.0, 0
+    return scale, int(np.clip(round(-128 - low / scale), -128, 127))
+
+
+def _keeps_scale(node: FloatNode) -> bool:
+    """The output is made of input values as they are."""
+    return isinstance(node, FloatReshape | FloatPad) or (isinstance(node, FloatPool) and node.mode == "max")
+
+
+def _tensors(graph: FloatGraph, observers: dict[str, Observer], percentile: float | None, least_error: bool,
+             ) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+
+    def own(name: str) -> None:
+        observer = observers[name]
+        low, high = observer.low, observer.high
+        if percentile is not None:
+            low, high = observer.percentile(percentile)
+        elif least_error:
+            low, high = observer.least_error()
+        scale, zero_point = activation_scale(low, high)
+        tensors[name] = Tensor(name, graph.shapes[name], "int8", scale, zero_point)
+
+    for name in graph.inputs:
+        own(name)
+    for node in graph.nodes:
+        if _keeps_scale(node):
+            x = tensors[node.inputs[0]]
+            tensors[node.output] = Tensor(node.output, graph.shapes[node.output], x.dtype, x.scale, x.zero_point)
+        else:
+            own(node.output)
+    return tensors
+
+
+def limits(low: float, high: float, output: Tensor) -> tuple[int, int]:
+    """The clamp of real values as the output's integers."""
+    def place(value: float, unlimited: int) -> int:
+        if math.isinf(value):
+            return unlimited
+        return int(np.clip(round(value / output.scale) + output.zero_point, -128, 127))
+
+    return place(low, -128), place(high, 127)
+
+
+def _node(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
+    if isinstance(node, FloatReshape):
+        return Reshape(node.name, node.inputs, node.output, source=node.source)
+    if isinstance(node, FloatConv):
+        return _conv(node, inputs[0], output)
+    if isinstance(node, FloatPool):
+        return _pool(node, inputs[0], output)
+    if isinstance(node, FloatAdd):
+        low, high = limits(node.low, node.high, output)
+        multiplier, shift = shared_shift(inputs[0].scale / output.scale, inputs[1].scale / output.scale)
+        return Add(node.name, node.inputs, node.output, multiplier, shift, EVEN, low, high, source=node.source)
+    if isinstance(node, FloatPad) and node.value == 0:
+        return Rescale(node.name, node.inputs, node.output, *quantise_scale(1.0), node.padding, source=node.source)
+    if isinstance(node, FloatPad):
+        raise UserError(f"{node.source or node.name} pads with {node.value:g}; only 0 can stand before what follows it")
+    if isinstance(node, FloatClamp):
+        low, high = limits(node.low, node.high, output)
+        return Rescale(node.name, node.inputs, node.output, *quantise_scale(inputs[0].scale / output.scale),
+                       rounding=EVEN, low=low, high=high, source=node.source)
+    raise TypeError(f"no core operator for {type(node).__name__}; run the passes first")
+
+
+def _conv(node: FloatConv, x: Tensor, output: Tensor) -> Conv2D:
+    weights, bias, scales = quantise_weights(node.weights, node.bias, x.scale)
+    check_sums(node.source or node.name, weights, bias, x)
+    pairs = [quantise_scale(x.scale * float(scale) / output.scale) for scale in scales]
+    low, high = limits(node.low, node.high, output)
+    return Conv2D(
+        node.name, node.inputs, node.output, weights, bias, np.array([m for m, _ in pairs], np.int64),
+        np.array([s for _, s in pairs], np.int64), node.strides, node.dilations, node.padding, SINGLE, low, high,
+        scales, source=node.source)
+
+
+def quantise_weights(weights: NDArray[Any], bias: NDArray[Any], input_scale: float,
+                     ) -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.float32]]:
+    """Weights in int8, -127 to 127, bias in int32, and the weights' scale a channel.
+
+    A channel whose bias is huge beside its weights (a batch normalisation that nearly switched it off) gets a larger
+    scale, so that its bias stays within 2**30 steps.
+    """
+    real = np.asarray(weights, np.float64)
+    largest = np.abs(real).max(axis=(1, 2, 3), initial=0) / 127
+    offset = np.asarray(bias, np.float64)
+    scales = np.maximum(largest, np.abs(offset) / input_scale / 2.0 ** 30)
+    scales = np.where(scales > np.finfo(np.float32).tiny, scales, 1.0).astype(np.float32)
+    steps = scales.astype(np.float64)
+    quantised = np.clip(np.rint(real / steps[:, None, None, None]), -127, 127).astype(np.int8)
+    return quantised, np.rint(offset / (input_scale * steps)).astype(np.int32), scales
+
+
+def check_sums(what: str, weights: NDArray[np.int8], bias: NDArray[np.int32], x: Tensor) -> None:
+    """Raises UserError where bias and products of a channel could leave int32."""
+    far = max(127 - x.zero_point, 128 + x.zero_point)
+    products = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * far
+    largest = (products + np.abs(bias.astype(np.int64))).max(initial=0)
+    if largest > INT32_MAX:
+        raise UserError(f"{what}: sums can reach {largest}, more than the {INT32_MAX} of an int32 accumulator; "
+                        f"split the layer's {weights[0].size} products a sum")
+
+
+def shared_shift(scale_a: float, scale_b: float) -> tuple[tuple[int, int], int]:
+    """Multipliers for two operands that share one shift: the larger one has 31 bits."""
+    large, shift = quantise_scale(max(scale_a, scale_b))
+    small = round(math.ldexp(min(scale_a, scale_b), shift))
+    return ((large, small) if scale_a >= scale_b else (small, large)), shift
+
+
+def average_scales(x: Tensor, output: Tensor, kernel: tuple[int, int], strides: tuple[int, int],
+                   dilations: tuple[int, int], padding: tuple[int, int, int, int], exclude_padding: bool,
+                   ) -> tuple[int, int, tuple[tuple[int, int, int], ...]]:
+    """Multiplier, shift and `border` of an average pool."""
+    ratio = x.scale / output.scale
+    multiplier, shift = quantise_scale(ratio / (kernel[0] * kernel[1]))
+    if not exclude_padding:
+        return multiplier, shift, ()
+    shape: Shape = x.shape
+    counts = np.unique(window_elements(shape[0], shape[1], kernel, strides, dilations, padding)).tolist()
+    return multiplier, shift, tuple((n, *quantise_scale(ratio / n)) for n in counts if n)
+
+
+def _pool(node: FloatPool, x: Tensor, output: Tensor) -> Pool2D:
+    low, high = limits(node.low, node.high, output)
+    border: tuple[tuple[int, int, int], ...] = ()
+    if node.mode == "max":
+        multiplier, shift = quantise_scale(1.0)
+    else:
+        multiplier, shift, border = average_scales(x, output, node.kernel, node.strides, node.dilations, node.padding,
+                                                   node.exclude_padding)
+    average = node.mode == "average"
+    return Pool2D(
+        node.name, node.inputs, node.output, node.mode, node.kernel, multiplier, shift, node.strides, node.dilations,
+        node.padding, node.exclude_padding and average, border, EVEN if average else SINGLE, low, high,
+        source=node.source)

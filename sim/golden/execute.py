@@ -1,0 +1,169 @@
+"""Executes a core graph with the golden operators, and carries arrays between the file's layout and the graph's."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.gen.errors import UserError
+from systolith.gen.graph import DTYPES, Add, Conv2D, Graph, Node, Pool2D, Rescale, Reshape, Shape, Tensor
+
+from . import operators
+
+Array = NDArray[Any]
+
+
+def to_core(array: Array, layout: tuple[int, ...], shape: Shape) -> Array:
+    """An array [N, ...] or [...] as the file lays it out (rank 4: NCHW) as [..., height, width, channels]."""
+    if len(layout) == 4:
+        return np.moveaxis(array.reshape(-1, *layout[1:]), 1, 3).reshape(*_batch(array, layout), *shape)
+    return array.reshape(*_batch(array, layout), *shape)
+
+
+def from_core(array: Array, layout: tuple[int, ...]) -> Array:
+    """[height, width, channels] as the file lays it out; with a batch axis before them, [N, *layout without its 1]."""
+    batched = array.ndim == 4
+    if len(layout) == 4:
+        array = np.moveaxis(array, -1, -3)
+    if not batched:
+        return array.reshape(layout)
+    return array.reshape(len(array), *(layout[1:] if layout[0] == 1 else layout))
+
+
+def _batch(array: Array, layout: tuple[int, ...]) -> tuple[int, ...]:
+    """() for one sample, (N,) for several."""
+    count = array.size // max(1, int(np.prod(layout)))
+    return () if array.shape == layout else (count,)
+
+
+def quantise(values: Array, tensor: Tensor) -> Array:
+    """Real values as the tensor's integers: round to even of the float32 quotient, saturated."""
+    half = 1 << 8 * np.dtype(DTYPES[tensor.dtype]).itemsize - 1
+    steps: Array = np.rint(np.asarray(values, np.float32) / np.float32(tensor.scale)).astype(np.float64)
+    result: Array = np.clip(steps + tensor.zero_point, -half, half - 1).astype(DTYPES[tensor.dtype])
+    return result
+
+
+def dequantise(values: Array, tensor: Tensor) -> NDArray[np.float32]:
+    """The tensor's integers as real values, float32."""
+    return (np.asarray(values, np.int64) - tensor.zero_point).astype(np.float32) * np.float32(tensor.scale)
+
+
+def _layout(layouts: dict[str, tuple[int, ...]], tensor: Tensor) -> tuple[int, ...]:
+    """The file's shape; a graph made without a file is NCHW."""
+    height, width, channels = tensor.shape
+    return layouts.get(tensor.name, (1, channels, height, width))
+
+
+def quantise_input(graph: Graph, name: str, array: Array) -> Array:
+    """One sample of input `name` as the graph takes it, [height, width, channels].
+
+    Floats come in the file's layout and are quantised. Integers of the tensor's own type are taken as they are, in
+    the file's layout or already as [height, width, channels]. Raises UserError for another shape or type, and for
+    values that are not finite.
+    """
+    return _input(graph, name, np.asarray(array), batch=False)
+
+
+def quantise_inputs(graph: Graph, name: str, array: Array) -> Array:
+    """`quantise_input` of a batch: [N, ...] gives [N, height, width, channels]."""
+    return _input(graph, name, np.asarray(array), batch=True)
+
+
+def _input(graph: Graph, name: str, array: Array, *, batch: bool) -> Array:
+    if name not in graph.inputs:
+        raise UserError(f"the network has no input {name!r}; its inputs are {', '.join(graph.inputs)}")
+    tensor = graph.tensors[name]
+    layout = _layout(graph.input_layouts, tensor)
+    sample = layout[1:] if batch and layout[0] == 1 else layout
+    given = array.shape[1:] if batch else array.shape
+    kind = np.dtype(DTYPES[tensor.dtype])
+    integers = array.dtype == kind
+    if not integers and array.dtype.kind != "f":
+        # pixels of 0 to 255, say, are real values, not the network's integers
+        raise UserError(f"input {name!r} must be floats, or {kind} with the network's own integers, not {array.dtype}")
+    if integers and given == tensor.shape:
+        core = array
+    elif given == sample or (batch and given == layout):
+        core = to_core(array, layout, tensor.shape)
+        core = core.reshape(len(array), *tensor.shape) if batch else core
+    else:
+        raise UserError(f"input {name!r} must have the shape {list(sample)}{' a sample' if batch else ''}, "
+                        f"not {list(given)}")
+    if not integers:
+        if not np.isfinite(core).all():
+            raise UserError(f"input {name!r} holds values that are not finite")
+        return quantise(core, tensor)
+    return core
+
+
+def dequantise_output(graph: Graph, name: str, array: Array) -> NDArray[np.float32]:
+    """Output `name` as real values in the file's layout; a batch [N, height, width, channels] gives [N, ...]."""
+    if name not in graph.outputs:
+        raise UserError(f"the network has no output {name!r}; its outputs are {', '.join(graph.outputs)}")
+    tensor = graph.tensors[name]
+    return from_core(dequantise(array, tensor), _layout(graph.output_layouts, tensor))
+
+
+def apply(node: Node, inputs: list[Array], tensors: list[Tensor], output: Tensor) -> Array:
+    """What the node makes of its inputs (whose tensors are given), in the output's type."""
+    x, zero_in, zero_out = inputs[0], tensors[0].zero_point, output.zero_point
+    if isinstance(node, Reshape):
+        return x.reshape(*x.shape[:-3], *output.shape)
+    if isinstance(node, Conv2D):
+        y = operators.conv2d(
+            x, node.weights, node.bias, node.multiplier, node.shift, zero_in=zero_in, zero_out=zero_out,
+            strides=node.strides, dilations=node.dilations, padding=node.padding, rounding=node.rounding,
+            low=node.low, high=node.high)
+    elif isinstance(node, Add):
+        y = operators.add(
+            x, inputs[1], node.multiplier, node.shift, zero_a=zero_in, zero_b=tensors[1].zero_point, zero_out=zero_out,
+            rounding=node.rounding, low=node.low, high=node.high)
+    elif isinstance(node, Pool2D):
+        y = operators.pool2d(
+            x, node.mode, node.kernel, node.multiplier, node.shift, zero_in=zero_in, zero_out=zero_out,
+            strides=node.strides, dilations=node.dilations, padding=node.padding,
+            exclude_padding=node.exclude_padding, border=node.border, rounding=node.rounding,
+            low=node.low, high=node.high)
+    elif isinstance(node, Rescale):
+        y = operators.rescale_map(
+            x, node.multiplier, node.shift, zero_in=zero_in, zero_out=zero_out, padding=node.padding,
+            rounding=node.rounding, low=node.low, high=node.high)
+    else:
+        raise TypeError(f"the golden model has no operator {node.operator}")
+    return y.astype(DTYPES[output.dtype])
+
+
+def _run(graph: Graph, values: dict[str, Array]) -> dict[str, Array]:
+    """Every tensor, from the integer inputs; works with and without a batch axis."""
+    for node in graph.nodes:
+        tensors = [graph.tensors[name] for name in node.inputs]
+        values[node.output] = apply(node, [values[name] for name in node.inputs], tensors, graph.tensors[node.output])
+    return values
+
+
+def _missing(graph: Graph, inputs: dict[str, Array]) -> None:
+    for name in graph.inputs:
+        if name not in inputs:
+            raise UserError(f"no value for the input {name!r}")
+
+
+def execute(graph: Graph, inputs: dict[str, Array]) -> dict[str, Array]:
+    """Every tensor of the graph by name, [height, width, channels]; inputs as `quantise_input` takes them."""
+    _missing(graph, inputs)
+    return _run(graph, {name: quantise_input(graph, name, array) for name, array in inputs.items()})
+
+
+def execute_batch(graph: Graph, inputs: dict[str, Array], *, chunk: int = 64) -> dict[str, Array]:
+    """The graph's outputs [N, height, width, channels] for inputs [N, ...], `chunk` samples at a time."""
+    _missing(graph, inputs)
+    counts = {len(inputs[name]) for name in graph.inputs}
+    if len(counts) != 1:
+        raise UserError(f"inputs must have one number of samples, not {sorted(counts)}")
+    parts: dict[str, list[Array]] = {name: [] for name in graph.outputs}
+    for start in range(0, max(counts.pop(), 1), chunk):
+        values = {name: quantise_inputs(graph, name, inputs[name][start:start + chunk]) for name in graph.inputs}
+        done = _run(graph, values)
+        for name, part in parts.items():
+            part.append(done[name])
+    return {name: np.concatenate(part) for name, part in parts.items()}

@@ -1,0 +1,70 @@
+"""The numpy model of ARRAY against its definition, byte by byte."""
+
+import random
+
+import numpy as np
+import pytest
+
+from systolith.rtl.isa import ARRAY, Instruction
+from systolith.sim.golden.array import execute_array, input_tiles, weight_addresses
+from tests.array_instructions import random_fields
+
+
+def signed_byte(value: int) -> int:
+    return value - 256 if value > 127 else value
+
+
+def literally(i: Instruction, memory: bytes, rows: int, cols: int, word_bytes: int) -> list[list[list[int]]]:
+    """The instruction as its definition reads."""
+    blocks, weights = [], i.b
+    for _ in range(i.tiles):
+        block = [[0] * cols for _ in range(i.rows_y * i.rows_x)]
+        for ky in range(i.ky):
+            for kx in range(i.kx):
+                for kc in range(i.kc):
+                    tile = []
+                    for _ in range(rows):
+                        tile.append([signed_byte(byte) for byte in memory[weights:weights + cols]])
+                        weights += word_bytes
+                        if i.ring_bytes and weights == i.ring + i.ring_bytes:
+                            weights = i.ring
+                    for y in range(i.rows_y):
+                        for x in range(i.rows_x):
+                            iy = i.y_start + y * i.y_step + ky * i.y_dilation
+                            bx = i.x_start + x * i.x_step + kx * i.kx_step + kc * i.kc_step
+                            for r in range(rows):
+                                inside = 0 <= iy < i.height and 0 <= bx + r < i.row_bytes
+                                value = signed_byte(memory[i.a + iy * i.row_pitch + bx + r]) if inside else i.pad
+                                for c in range(cols):
+                                    block[y * i.rows_x + x][c] += value * tile[r][c]
+        blocks.append(block)
+    return blocks
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_definition(seed: int) -> None:
+    rng = random.Random(seed)
+    rows, cols, word_bytes = rng.choice(((4, 4, 4), (5, 3, 8), (3, 6, 8)))
+    memory = rng.randbytes(8192)
+    ring = 4096 + 32 * rng.randint(0, 3)
+    weights = dict(b=4096) if seed % 2 else dict(
+        b=ring + word_bytes * rng.randrange(rows * 2), ring=ring, ring_bytes=word_bytes * rows * 2)
+    i = ARRAY(a=128, **weights, **random_fields(rng, rows, 20))
+    got = [block.tolist() for block in execute_array(i, np.frombuffer(memory, np.uint8), rows, cols, word_bytes)]
+    assert got == literally(i, memory, rows, cols, word_bytes)
+
+
+def test_wide_sums() -> None:
+    """More products than float32 can sum exactly."""
+    i = ARRAY(rows_y=1, rows_x=2, ky=1, kx=1, kc=400, tiles=1, height=1, row_bytes=1600, x_step=1, kc_step=4, b=2048)
+    memory = np.full(9000, 0x81, np.uint8)
+    memory[::7] = 0x7F
+    x = input_tiles(i, memory, 4).transpose(1, 0, 2).reshape(2, 1600).astype(np.int64)
+    w = memory[weight_addresses(i, 4, 4).reshape(-1, 1) + np.arange(4)].view(np.int8).astype(np.int64)
+    assert np.array_equal(next(execute_array(i, memory, 4, 4, 4)), x @ w)
+
+
+def test_past_the_memory() -> None:
+    i = ARRAY(rows_y=1, rows_x=1, ky=1, kx=1, kc=1, tiles=1, height=1, row_bytes=8, a=60)
+    with pytest.raises(IndexError):
+        next(execute_array(i, np.zeros(62, np.uint8), 4, 4, 4))
