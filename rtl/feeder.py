@@ -1,0 +1,225 @@
+"""The array's input: rows of activations in the order in which the array takes them, read from memory as they are.
+
+im2col, stride, dilation and padding happen in the addresses; nothing is copied.
+"""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from . import isa
+from .affine import Affine, Loops
+from .array import RowPayload
+from .config import ADDRESS_BITS
+from .ports import MemoryReadPort
+
+X, Y, KC, KX, KY, TILE = range(6)
+"""Loop levels of an ARRAY instruction, innermost first."""
+LEVELS = ("rows_x", "rows_y", "kc", "kx", "ky", "tiles")
+POSITION_BITS = 26
+"""Bits of the byte position bx and of the input row iy, signed: both must lie within it (iy always does)."""
+
+
+def feed_layout() -> data.StructLayout:
+    """An ARRAY instruction with the products of its `row_pitch`, as `RowProducts` makes them."""
+    return data.StructLayout({
+        "instruction": isa.ARRAY.layout(),
+        "row_start": ADDRESS_BITS,  # a + y_start * row_pitch
+        "row_step": ADDRESS_BITS,  # y_step * row_pitch
+        "row_dilation": ADDRESS_BITS,  # y_dilation * row_pitch
+    })
+
+
+def tag_layout(rows: int) -> data.StructLayout:
+    """What goes with a row of `rows` lanes: lanes low..high - 1 come from memory (`read`: there are any), the others
+    are `pad`; swap, begin, first and last as the array wants them."""
+    return data.StructLayout({
+        "read": 1, "low": range(rows + 1), "high": range(rows + 1), "pad": signed(8),
+        "swap": 1, "begin": 1, "first": 1, "last": 1,
+    })
+
+
+def access_layout(rows: int) -> data.StructLayout:
+    """One row to feed: the address of its lane 0, its tag, and whether it is the instruction's final one."""
+    return data.StructLayout({"address": ADDRESS_BITS, "tag": tag_layout(rows), "final": 1})
+
+
+class RowAddresses(wiring.Component):
+    """Addresses and tags of the rows of ARRAY instructions: one a cycle, one idle cycle between two instructions.
+
+    The first comes three cycles after the instruction.
+
+    Parameters
+    ----------
+    rows: lanes of a row.
+
+    Members
+    -------
+    i: stream of `feed_layout()`; every count at least 1. o: stream of `access_layout(rows)`.
+    busy: an instruction's rows have not all been taken from `o`.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        super().__init__({
+            "i": In(stream.Signature(feed_layout())),
+            "o": Out(stream.Signature(access_layout(rows))),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        fields = isa.ARRAY.fields
+        m.submodules.loops = loops = Loops([fields[name].width for name in LEVELS])
+        m.submodules.position = position = Affine(POSITION_BITS, (X, KC, KX), len(LEVELS))
+        m.submodules.line = line = Affine(POSITION_BITS, (Y, KY), len(LEVELS))
+        m.submodules.row = row = Affine(ADDRESS_BITS, (Y, KY), len(LEVELS))
+        now = Signal(feed_layout(), reset_less=True)  # what is not read goes in synthesis
+        p = now.instruction
+        running, located = Signal(), Signal()  # stage 0 counts, stage 1 has the sums, `o` is stage 2
+        move = Signal()
+        final = Signal()
+        tag = Signal(tag_layout(self.rows))
+        m.d.comb += [
+            move.eq(~self.o.valid | self.o.ready),
+            # stage 1 still needs the old instruction unless it is leaving
+            self.i.ready.eq(~running & (~located | move)),
+            self.busy.eq(running | located | self.o.valid),
+            loops.load.eq(self.i.valid & self.i.ready),
+            loops.step.eq(running & move),
+            position.origin.eq(p.x_start), line.origin.eq(p.y_start), row.origin.eq(now.row_start),
+        ]
+        m.d.comb += [loops.counts[level].eq(self.i.payload.instruction[name]) for level, name in enumerate(LEVELS)]
+        for sums, strides in ((position, (p.x_step, p.kc_step, p.kx_step)), (line, (p.y_step, p.y_dilation)),
+                              (row, (now.row_step, now.row_dilation))):
+            m.d.comb += [sums.step.eq(running & move), sums.reached.eq(loops.reached)]
+            m.d.comb += [sums.strides[index].eq(stride) for index, stride in enumerate(strides)]
+        with m.If(loops.load):
+            m.d.sync += [running.eq(1), now.eq(self.i.payload)]
+            with m.If(self.i.payload.instruction.row_bytes == 0):
+                m.d.sync += p.height.eq(0)  # no byte is inside then
+        with m.Elif(running & move & loops.final):
+            m.d.sync += running.eq(0)
+        with m.If(move):
+            m.d.sync += [
+                located.eq(running), final.eq(loops.final),
+                tag.last.eq(loops.last[:TILE].all()),
+                tag.swap.eq(loops.reached[KC:].any()), tag.begin.eq(loops.reached[TILE:].any()),
+                self.o.valid.eq(located), self.o.payload.final.eq(final),
+                self.o.payload.address.eq(row.value + position.value[:ADDRESS_BITS]),
+                self.o.payload.tag.eq(tag),
+            ]
+            with m.If(running & loops.reached[KC:].any()):
+                m.d.sync += tag.first.eq(loops.reached[TILE:].any())
+            self._inside(m, p, position.value.as_signed(), line.value.as_signed())
+        return m
+
+    def _inside(self, m: Module, p: data.View, bx: Signal, iy: Signal) -> None:
+        """Which lanes lie inside the image: from -bx up to row_bytes - bx, where row iy exists."""
+        out = self.o.payload.tag
+        before, after = Signal(signed(POSITION_BITS + 1)), Signal(signed(POSITION_BITS + 1))
+        read = Signal()
+        m.d.comb += [
+            before.eq(-bx), after.eq(p.row_bytes - bx),
+            read.eq((iy >= 0) & (iy < p.height) & (before < self.rows) & (after > 0)),
+        ]
+        m.d.sync += [
+            out.read.eq(read), out.pad.eq(p.pad),
+            out.low.eq(Mux(before < 0, 0, before)),  # means nothing unless `read`
+            out.high.eq(Mux(read, Mux(after > self.rows, self.rows, after), 0)),
+        ]
+
+
+class Feeder(wiring.Component):
+    """Reads the rows of ARRAY instructions from memory and hands them to the array in order.
+
+    One row a cycle as long as memory grants a request a cycle and `o` is taken; one idle cycle between two
+    instructions. A row without a byte inside the image costs no request. From an instruction to its first row it
+    takes 6 cycles and the memory's latency. Up to `DEPTH` rows are read ahead.
+
+    A row that starts left of the image is read from there, up to `rows` - 1 bytes before the image's own row: an image
+    with padding on the left must not start at an address below that. Byte positions wrap at 26 bits.
+
+    Parameters
+    ----------
+    rows: lanes. word_bytes: width of the memory port, at least `rows`. accumulator_rows: most rows of a block.
+
+    Members
+    -------
+    i: stream of `feed_layout()`; every count at least 1. o: stream of `RowPayload(rows)`.
+    memory: unaligned reads. done: pulse: the last request of an instruction has been granted.
+    busy: rows have not all been taken. error: a block has more rows than the accumulators; nothing more is offered.
+    """
+
+    DEPTH = 17  # 16 and the buffer's output register: covers a memory latency of 8 and a refusal now and then
+
+    def __init__(self, rows: int, word_bytes: int, accumulator_rows: int) -> None:
+        if rows < 1:
+            raise ValueError(f"rows must be at least 1, not {rows}")
+        if word_bytes < rows:
+            raise ValueError(f"word_bytes must be at least rows ({rows}), not {word_bytes}")
+        if not 1 <= accumulator_rows <= 65536:
+            raise ValueError(f"accumulator_rows must be from 1 to 65536, not {accumulator_rows}")
+        self.rows, self.accumulator_rows = rows, accumulator_rows
+        super().__init__({
+            "i": In(stream.Signature(feed_layout())),
+            "o": Out(stream.Signature(RowPayload(rows))),
+            "memory": Out(MemoryReadPort(word_bytes)),
+            "done": Out(1),
+            "busy": Out(1),
+            "error": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layout = tag_layout(self.rows)
+        m.submodules.addresses = addresses = RowAddresses(self.rows)
+        m.submodules.tags = tags = SyncFIFOBuffered(width=layout.size, depth=self.DEPTH)
+        m.submodules.lines = lines = SyncFIFOBuffered(width=8 * self.rows, depth=self.DEPTH)
+        wiring.connect(m, wiring.flipped(self.i), addresses.i)
+        access, request = addresses.o, self.memory.request
+        go = Signal()
+        m.d.comb += [
+            # a place for the tag is a place for the line: there are never more of these
+            request.valid.eq(access.valid & access.payload.tag.read & tags.w_rdy),
+            request.payload.eq(access.payload.address),
+            go.eq(access.valid & tags.w_rdy & (~access.payload.tag.read | request.ready)),
+            access.ready.eq(go),
+            tags.w_en.eq(go),
+            tags.w_data.eq(access.payload.tag),
+            self.done.eq(go & access.payload.final),
+            self.busy.eq(addresses.busy | (tags.level != 0) | self.o.valid),
+            lines.w_en.eq(self.memory.response.valid),
+            lines.w_data.eq(self.memory.response.payload),
+        ]
+        self._output(m, tags, lines)
+        return m
+
+    def _output(self, m: Module, tags: SyncFIFOBuffered, lines: SyncFIFOBuffered) -> None:
+        """Joins tags and lines, puts in the padding, numbers the rows."""
+        tag = data.View(tag_layout(self.rows), tags.r_data)
+        take = Signal()
+        here = Signal()
+        count = Signal(range(self.accumulator_rows + 1))
+        index = Signal(range(self.accumulator_rows + 1))
+        valid = Signal()
+        row = Signal(RowPayload(self.rows), reset_less=True)
+        m.d.comb += [
+            here.eq(tags.r_rdy & (~tag.read | lines.r_rdy)),
+            index.eq(Mux(tag.swap, 0, count)),
+            self.error.eq(here & (index == self.accumulator_rows)),
+            take.eq(here & ~self.error & (~valid | self.o.ready)),
+            tags.r_en.eq(take),
+            lines.r_en.eq(take & tag.read),
+            self.o.valid.eq(valid),
+            self.o.payload.eq(row),
+        ]
+        with m.If(take):
+            m.d.sync += [valid.eq(1), count.eq(index + 1), row.index.eq(index)]
+            m.d.sync += [row[name].eq(tag[name]) for name in ("swap", "begin", "first", "last")]
+            for lane in range(self.rows):
+                inside = (tag.low <= lane) & (tag.high > lane)
+                m.d.sync += row.data[lane].eq(Mux(inside, lines.r_data.word_select(lane, 8), tag.pad))
+        with m.Elif(self.o.ready):
+            m.d.sync += valid.eq(0)

@@ -1,0 +1,162 @@
+"""The array's weights: tiles read from memory ahead of their use."""
+
+from amaranth import Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from . import isa
+from .affine import Loops
+from .config import ADDRESS_BITS
+from .ports import Give, MemoryReadPort, Take
+
+LEVELS = ("kc", "kx", "ky", "tiles")
+
+
+class WeightLoader(wiring.Component):
+    """Reads the weight tiles of ARRAY instructions, `rows` words each, and hands them on a word a cycle.
+
+    It takes 1 of the instruction's `ready` before each tile (of the next tile while it reads the present one) and
+    gives 1 to `free` once the last word of a tile has been granted: memory reads in the order of grants, so what is
+    written from then on cannot change the tile. Up to two tiles are read ahead, over the ends of instructions. Two
+    instructions are one idle cycle apart.
+
+    Parameters
+    ----------
+    rows: words of a tile. cols: bytes of a word that are weights. word_bytes: width of the memory port, a power of two.
+
+    Members
+    -------
+    i: stream of ARRAY instructions; counts at least 1, `b` and the ring multiples of `word_bytes`.
+    o: stream of rows of weights. memory: aligned reads. take, give: semaphores.
+    taking: the instruction will take more; `take` is quiet otherwise.
+    done: pulse: the last word of an instruction has been granted. busy: there are words to read or to hand on.
+    """
+
+    def __init__(self, rows: int, cols: int, word_bytes: int) -> None:
+        if rows < 1:
+            raise ValueError(f"rows must be at least 1, not {rows}")
+        if word_bytes < 1 or word_bytes & (word_bytes - 1):
+            raise ValueError(f"word_bytes must be a power of two, not {word_bytes}")
+        if not 1 <= cols <= word_bytes:
+            raise ValueError(f"cols must be from 1 to word_bytes ({word_bytes}), not {cols}")
+        self.rows, self.cols, self.word_bytes = rows, cols, word_bytes
+        super().__init__({
+            "i": In(stream.Signature(isa.ARRAY.layout())),
+            "o": Out(stream.Signature(data.ArrayLayout(signed(8), cols))),
+            "memory": Out(MemoryReadPort(word_bytes)),
+            "take": Out(stream.Signature(Take)),
+            "give": Out(stream.Signature(Give)),
+            "taking": Out(1),
+            "done": Out(1),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        fields = isa.ARRAY.fields
+        m.submodules.loops = loops = Loops([fields[name].width for name in LEVELS])
+        p = self.i.payload
+        running = Signal()
+        allowed = Signal()  # the tile may be read
+        row = Signal(range(self.rows))
+        word, last_word, tile_end = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~running),
+            loops.load.eq(self.i.valid & self.i.ready),
+            word.eq(self.memory.request.valid & self.memory.request.ready),
+            last_word.eq(row == self.rows - 1),
+            tile_end.eq(word & last_word),
+            loops.step.eq(tile_end & ~loops.final),
+            self.done.eq(tile_end & loops.final),
+        ]
+        m.d.comb += [loops.counts[level].eq(p[name]) for level, name in enumerate(LEVELS)]
+        with m.If(loops.load):
+            m.d.sync += [running.eq(1), row.eq(0)]
+        with m.Elif(self.done):
+            m.d.sync += running.eq(0)
+        with m.If(word):
+            m.d.sync += row.eq(row + 1)
+            with m.If(last_word):
+                m.d.sync += row.eq(0)
+        self._address(m, loops.load, word)
+        self._take(m, loops, running, allowed, tile_end)
+        self._give(m, loops.load, tile_end)
+        room = self._buffer(m, word, running)
+        # a give that has not left yet holds up the word which would make the next one
+        m.d.comb += self.memory.request.valid.eq(running & allowed & room & ~(last_word & self.give.valid))
+        return m
+
+    def _address(self, m: Module, load: Signal, word: Signal) -> None:
+        """The next word's address, in words."""
+        low = exact_log2(self.word_bytes)
+        p = self.i.payload
+        address, ring, ring_end = (
+            Signal(ADDRESS_BITS - low, name=name, reset_less=True) for name in ("address", "ring", "ring_end"))
+        following = Signal(ADDRESS_BITS - low)
+        wraps = Signal()
+        m.d.comb += [following.eq(address + 1), self.memory.request.payload.eq(address << low)]
+        with m.If(load):
+            m.d.sync += [
+                address.eq(p.b >> low), ring.eq(p.ring >> low), ring_end.eq((p.ring + p.ring_bytes) >> low),
+                wraps.eq(p.ring_bytes != 0),
+            ]
+        with m.Elif(word):
+            m.d.sync += address.eq(following)
+            with m.If(wraps & (following == ring_end)):
+                m.d.sync += address.eq(ring)
+
+    def _take(self, m: Module, loops: Loops, running: Signal, allowed: Signal, tile_end: Signal) -> None:
+        """One take a tile, up to one tile ahead."""
+        semaphore = Signal(4, reset_less=True)
+        have, have_next = Signal(), Signal()
+        needed, taken = Signal(), Signal()
+        m.d.comb += [
+            needed.eq(running & (semaphore != 0)),
+            allowed.eq(have | (semaphore == 0)),
+            self.taking.eq(needed & ~(have & loops.final)),
+            self.take.valid.eq(needed & (~have | (~have_next & ~loops.final))),
+            self.take.payload.semaphore.eq(semaphore),
+            self.take.payload.count.eq(1),
+            taken.eq(self.take.valid & self.take.ready),
+        ]
+        with m.If(loops.load):
+            m.d.sync += [semaphore.eq(self.i.payload.ready), have.eq(0), have_next.eq(0)]
+        with m.Elif(tile_end):
+            m.d.sync += [have.eq(have_next | taken), have_next.eq(0)]
+        with m.Elif(taken):
+            m.d.sync += [have.eq(1), have_next.eq(have)]
+
+    def _give(self, m: Module, load: Signal, tile_end: Signal) -> None:
+        semaphore = Signal(4, reset_less=True)
+        with m.If(load):
+            m.d.sync += semaphore.eq(self.i.payload.free)
+        with m.If(tile_end & (semaphore != 0)):
+            m.d.sync += [self.give.valid.eq(1), self.give.payload.semaphore.eq(semaphore)]
+        with m.Elif(self.give.ready):
+            m.d.sync += self.give.valid.eq(0)
+        m.d.comb += self.give.payload.count.eq(1)
+
+    def _buffer(self, m: Module, word: Signal, running: Signal) -> Signal:
+        """The words read ahead; the result is 1 while there is room for one more than have been asked for."""
+        depth = 2 * self.rows + 1  # two tiles and the buffer's output register
+        m.submodules.words = words = SyncFIFOBuffered(width=8 * self.cols, depth=max(depth, 4))
+        reserved = Signal(range(depth + 1))
+        leaves = Signal()
+        room = Signal()
+        m.d.comb += [
+            words.w_en.eq(self.memory.response.valid),
+            words.w_data.eq(self.memory.response.payload),
+            self.o.valid.eq(words.r_rdy),
+            self.o.payload.eq(words.r_data),
+            words.r_en.eq(self.o.ready),
+            leaves.eq(self.o.valid & self.o.ready),
+            room.eq(reserved != depth),
+            self.busy.eq(running | (reserved != 0) | self.give.valid),
+        ]
+        with m.If(word & ~leaves):
+            m.d.sync += reserved.eq(reserved + 1)
+        with m.Elif(leaves & ~word):
+            m.d.sync += reserved.eq(reserved - 1)
+        return room
