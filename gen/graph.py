@@ -117,7 +117,7 @@ class Pool2D(Node):
 @dataclass(frozen=True, eq=False)
 class Rescale(Node):
     """out = clamp(round_shift((x - zp_in) * multiplier, shift) + zp_out, low, high), element by element; with `padding`
-    (top, left, bottom, right) the output is larger and its border is zp_out."""
+    (top, left, bottom, right) the output is larger and its border is zp_out, which then lies between low and high."""
 
     multiplier: int
     shift: int

@@ -1,0 +1,44 @@
+"""A machine's Verilog, and the JSON beside it that drivers and people read."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from systolith.gen.errors import UserError
+from systolith.gen.verilog import emit
+from systolith.rtl import isa
+from systolith.rtl.bench_top import LATENCY
+from systolith.rtl.config import Config
+from systolith.rtl.errors import ErrorCode
+from systolith.rtl.machine import Machine
+from systolith.rtl.register_map import MEMORY_AT, register_map
+
+
+def describe(machine: Machine) -> dict[str, Any]:
+    """Configuration, address map, latencies and codes of a machine."""
+    config = machine.config
+    return {
+        "config": dataclasses.asdict(config),
+        "config_hash": config.hash,
+        "address_map": {"registers": register_map([name.replace(".", "__") for name in machine.counter_names]),
+                        "memory": {"address": MEMORY_AT, "bytes": config.memory_bytes}},
+        "latencies": machine.latencies | {"external_memory_in_simulation": LATENCY},
+        "counters": machine.counter_names,
+        "error_codes": {code.name: int(code) for code in ErrorCode},
+        "opcodes": {kind.name: {"opcode": kind.opcode, "words": kind.length} for kind in isa.TYPES},
+    }
+
+
+def write_machine(config: Config, folder: Path) -> list[Path]:
+    """Writes `systolith_<name>.v` and `.json` into `folder`; their paths."""
+    machine = Machine(config)
+    name = f"systolith_{config.name}"
+    texts = {folder / f"{name}.v": emit(machine, name), folder / f"{name}.json": json.dumps(describe(machine), indent=1) + "\n"}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in texts.items():
+            path.write_text(text)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    return list(texts)
