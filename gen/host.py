@@ -209,7 +209,8 @@ class Host:
         """What it does."""
         first, count = BY_NAME["STATUS"].address, 4
         bits, error, information, pc = self._link.read(first, count)
-        return Status(*(bool(bits >> i & 1) for i in range(4)), error, information, pc)
+        running, done, failed, clearing = (bool(bits >> i & 1) for i in range(4))
+        return Status(running, done, failed, clearing, error, information, pc)
 
     def start(self, entry: int) -> None:
         """Run the program at `entry`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from data import calibration, load
-from pictures import pictures
+from pictures import pictures, shades_for
 
 from systolith.gen import report
 from systolith.gen.bench import LATENCY
@@ -16,7 +16,7 @@ from systolith.gen.compile import compile_graph
 from systolith.gen.emit.artefact import save
 from systolith.gen.errors import UserError
 from systolith.gen.float_graph import float_execute
-from systolith.gen.frontend import import_float, import_model
+from systolith.gen.frontend import import_float, import_model, load_model
 from systolith.gen.presets import preset
 from systolith.gen.run import Session
 from systolith.gen.hardware import write_machine
@@ -50,9 +50,10 @@ def main() -> int:
     step(f"quantising {model.name} with {len(calibration()['image'])} calibration images")
     graph = import_model(model, calibration())
     step(f"golden model and float network on the {len(digits.test_images)} test images")
-    floats = float_execute(import_float(model), {"image": digits.test_images})
-    float_answers = np.argmax(floats.reshape(len(digits.test_labels), -1), axis=1)
     output = graph.outputs[0]
+    whole = {"image": np.moveaxis(digits.test_images, 1, 3)}  # the float executor takes [n, height, width, channels]
+    floats = float_execute(import_float(load_model(model), model.name), whole)[output]
+    float_answers = np.argmax(floats.reshape(len(digits.test_labels), -1), axis=1)
     integers = execute_batch(graph, {"image": digits.test_images})[output]
     integer_answers = np.argmax(integers.reshape(len(digits.test_labels), -1), axis=1)
     float_accuracy, integer_accuracy = ((a == digits.test_labels).mean() for a in (float_answers, integer_answers))
@@ -84,7 +85,8 @@ def main() -> int:
 
     print()
     print(pictures(digits.test_images[:count], [f"{a}" if a == label else f"{a} ({label})"
-                                                for a, label in zip(answers, digits.test_labels)]))
+                                                for a, label in zip(answers, digits.test_labels, strict=False)],
+                   across=5, shades=shades_for(sys.stdout.encoding)))
     print(f"recognised {sum(a == b for a, b in zip(answers, digits.test_labels.tolist()))} of {count}; "
           f"accuracy on {len(digits.test_labels)} test images: float {float_accuracy:.2%}, int8 {integer_accuracy:.2%}\n")
     report.console().print(report.layer_table(record))
@@ -94,6 +96,7 @@ def main() -> int:
     print(f"\ncompiled network  {compiled}\nreport            {OUT / 'report.json'}")
     for path in files:
         print(f"hardware          {path}")
+    note(f"[{time.monotonic() - begin:5.1f} s] done")
     return 0
 
 

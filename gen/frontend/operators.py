@@ -22,7 +22,7 @@ class Operator:
 
 OPERATORS: dict[str, Operator] = {}
 
-FORMATS = "int8 (calibrated from float)"
+FORMATS = "float, QDQ"
 
 
 def operator(*names: str, unit: str, notes: str = "", attributes: tuple[str, ...] = ()) -> Callable[[Handler], Handler]:

@@ -1,0 +1,1 @@
+"""Boards: from a configuration to a bitstream with open tools."""
