@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from systolith.gen.cache import remember
 from systolith.gen.errors import UserError
 from systolith.gen.verilog import emit
 from systolith.rtl import isa
@@ -32,9 +33,14 @@ def describe(machine: Machine) -> dict[str, Any]:
 
 def write_machine(config: Config, folder: Path) -> list[Path]:
     """Writes `systolith_<name>.v` and `.json` into `folder`; their paths."""
-    machine = Machine(config)
     name = f"systolith_{config.name}"
-    texts = {folder / f"{name}.v": emit(machine, name), folder / f"{name}.json": json.dumps(describe(machine), indent=1) + "\n"}
+
+    def make() -> list[str]:
+        machine = Machine(config)
+        return [emit(machine, name), json.dumps(describe(machine), indent=1) + "\n"]
+
+    verilog, description = remember("machine", config.to_json(), make)
+    texts = {folder / f"{name}.v": verilog, folder / f"{name}.json": description}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():

@@ -7,7 +7,8 @@ cells, processes and connections are the same, in order, up to the names of wire
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,8 @@ _MEMORY = re.compile(r"^  memory width (\d+) size (\d+) (\S+)$")
 _NOTES = re.compile(r"^ *attribute \\(?:generator|src|top|amaranth\S*) ")
 _MEMORY_ID = re.compile(r'^    parameter \\MEMID "\\(\\[^"]+)"')
 _TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;$", re.MULTILINE)
-_ZEROS = re.compile(r"^  initial begin\n((?:    \S+ ?\[\d+\] = \d+'[hd]0+;\n)+)  end\n", re.MULTILINE)
-_ZERO = re.compile(r"^    (\S+) ?\[(\d+)\] = (\d+'[hd])0+;$", re.MULTILINE)
+_MEMORY_DECLARATION = re.compile(
+    r"^(  reg (?:\[\d+:0\] )?(\w+|\\\S+ ) ?\[(\d+):0\];)\n(?!  initial begin\n    \2)", re.MULTILINE)
 
 
 def component_ports(component: wiring.Component) -> Ports:
@@ -56,12 +57,13 @@ def emit(component: Any, name: str, ports: Any = None, platform: Any = None) -> 
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"  # a yosys on PATH would give other names
     if ports is None:
         ports = component_ports(component)
-    text = rtlil.convert(component, name=name, ports=ports, platform=platform, emit_src=False)
+    with _without_zeros():
+        text = rtlil.convert(component, name=name, ports=ports, platform=platform, emit_src=False)
     text = verilog._convert_rtlil_text(merge_modules(text, name), strip_internal_attrs=True)
     text = re.sub(r"\A/\*[^\n]*\n", f"/* {name}: written by Systolith */\n", text)
     # A declaration's initial value is no event under SystemVerilog, so it would not start the `always @*` blocks.
     text = _TRIGGER.sub(r"  reg \1;\n  initial \1= 0;", text)
-    return compact_zeros(text)
+    return fill_with_zeros(text)
 
 
 @dataclass
@@ -187,15 +189,27 @@ def _short_names(modules: list[_Module], top: str) -> dict[int, str]:
     return names
 
 
-def compact_zeros(text: str) -> str:
-    """Memories that start as zeros are set in a loop instead of in a line a word."""
+@contextmanager
+def _without_zeros() -> Iterator[None]:
+    """Amaranth leaves out the contents of memories that are all zeros, a bit a time: minutes for some megabytes."""
+    whole = rtlil.ModuleEmitter.emit_memory
+
+    def emit_memory(emitter: Any, index: int, cell: Any) -> None:
+        if any(cell.init):
+            whole(emitter, index, cell)
+
+    rtlil.ModuleEmitter.emit_memory = emit_memory
+    try:
+        yield
+    finally:
+        rtlil.ModuleEmitter.emit_memory = whole
+
+
+def fill_with_zeros(text: str) -> str:
+    """Every memory without an `initial` block gets one: a loop."""
     def loop(match: re.Match[str]) -> str:
-        words = _ZERO.findall(match[1])
-        memory, _, zero = words[0]
-        if len(words) < 4 or [(memory, str(i), zero) for i in range(len(words))] != words:
-            return match[0]
-        index = re.sub(r"\W", "_", memory) + "_word"
-        escaped = memory + (" " if memory.startswith("\\") else "")
-        return (f"  integer {index};\n  initial begin\n    for ({index} = 0; {index} < {len(words)}; "
-                f"{index} = {index} + 1)\n      {escaped}[{index}] = {zero}0;\n  end\n")
-    return _ZEROS.sub(loop, text)
+        name, last = match[2], int(match[3])
+        index = re.sub(r"\W", "_", name) + "_word"
+        return (f"{match[1]}\n  integer {index};\n  initial begin\n    for ({index} = 0; {index} < {last + 1}; "
+                f"{index} = {index} + 1)\n      {name}[{index}] = 0;\n  end\n")
+    return _MEMORY_DECLARATION.sub(loop, text)

@@ -1,6 +1,6 @@
 """The machine with a model of external memory around it: what RTL simulators run."""
 
-from amaranth import Module, unsigned
+from amaranth import Module, ResetInserter, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,12 +16,13 @@ LATENCY = 32
 class BenchTop(wiring.Component):
     """Members of `Machine`, and the storage side of `ExternalMemoryModel` in place of the external port.
 
-    Every unit has its `<unit>_retired`, also where the machine has no such unit.
+    Every unit has its `<unit>_retired`, also where the machine has no such unit. DSP primitives are replaced by the generic
+    multiplier, which takes the same cycles.
     """
 
     def __init__(self, config: Config, latency: int = LATENCY) -> None:
         self.config = config
-        self.machine = Machine(config)
+        self.machine = Machine(config, simulated=True)
         width = max(1, config.external_bytes)
         self.latency = latency
         super().__init__({
@@ -45,8 +46,9 @@ class BenchTop(wiring.Component):
         for unit in machine.units:
             m.d.comb += getattr(self, f"{unit}_retired").eq(getattr(machine, f"{unit}_retired"))
         if self.config.external_bytes:
-            m.submodules.external = model = ExternalMemoryModel(
-                self.config.external_bytes, self.latency, 32)
+            model = ResetInserter(machine.external_reset)(
+                ExternalMemoryModel(self.config.external_bytes, self.latency, 32))
+            m.submodules.external = model
             wiring.connect(m, machine.external, model.port)
             m.d.comb += [
                 self.store_address.eq(model.store_address),

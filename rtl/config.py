@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zlib
 from dataclasses import dataclass
 
 MULTIPLIERS = ("generic", "ecp5", "ice40")
@@ -90,6 +91,13 @@ class Config:
     def weight_tile_bytes(self) -> int:
         """Bytes of one weight tile in memory: `rows` rows of `word_bytes` (columns past `cols` are padding)."""
         return self.rows * self.word_bytes
+
+    @property
+    def hash(self) -> int:
+        """32 bits that tell configurations apart; the name does not count."""
+        values = dataclasses.asdict(self)
+        del values["name"]
+        return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
     def replace(self, **changes: object) -> "Config":
         """A copy with `changes`; values given as text are converted to the field's type."""

@@ -212,7 +212,7 @@ MOVE_IN = InstructionType(
     "ring where there is one; a block never lies across the ring's end.",
     _unit("first block in memory; a multiple of the memory's word", "unused", "unused") + _MOVE)
 MOVE_OUT = InstructionType("MOVE_OUT", 0x40, "Copies blocks from unified to external memory; fields as in MOVE_IN.",
-                           _unit("first block in memory", "unused", "unused") + _MOVE)
+                           _unit("first block in memory; a multiple of the memory's word", "unused", "unused") + _MOVE)
 
 ARRAY = InstructionType(
     "ARRAY", 0x20,

@@ -24,28 +24,29 @@ _TYPES = {isa.UNITS[kind.opcode >> 4]: kind for kind in isa.TYPES if kind.opcode
 
 
 class Machine(wiring.Component):
-    """A machine of the size that `config` says.
+    """A machine of the size that `config` says; `simulated`: with multipliers that any simulator knows.
 
     Members
     -------
     host: register bus; see `registers.REGISTERS` for the map.
     external: external memory, where `config.external_bytes` is not 0.
+    external_reset: the movers are reset; external memory is to forget what is under way (a write burst may stop halfway).
     interrupt: 1 while an enabled interrupt is pending.
     running: 1 from a start to END or an error.
     <unit>_retired: an instruction of the unit has ended in this cycle. counters: all performance counters, in the order of
     `counter_names`; these are for traces, a board leaves them open.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, simulated: bool = False) -> None:
         self.config = config
         c = config
         self.units: dict[str, wiring.Component] = {
-            "array": ArrayUnit(c.rows, c.cols, c.word_bytes, c.accumulator_rows, c.multiplier),
+            "array": ArrayUnit(c.rows, c.cols, c.word_bytes, c.accumulator_rows, "generic" if simulated else c.multiplier),
             "vector": VectorUnit(c.cols, c.word_bytes, c.vector_lanes),
         }
         if c.external_bytes:
             self.units = {"move_in": MoveIn(c.word_bytes, c.external_bytes), **self.units,
-                          "move_out": MoveOut(c.word_bytes, c.external_bytes)}
+                          "move_out": MoveOut(c.word_bytes, c.external_bytes, aligned=True)}
         reads = {"feeder": False, "weights": True, "vector": False, "params": True, "fetch": True, "host": True}
         writes = {"vector": False, "host": True}
         if c.external_bytes:
@@ -57,6 +58,7 @@ class Machine(wiring.Component):
         super().__init__({
             "host": In(HostBus()),
             **({"external": Out(ExternalPort(c.external_bytes))} if c.external_bytes else {}),
+            **({"external_reset": Out(1)} if c.external_bytes else {}),
             "interrupt": Out(1),
             "running": Out(1),
             **{f"{unit}_retired": Out(Retired) for unit in self.units},
@@ -78,9 +80,7 @@ class Machine(wiring.Component):
         c = self.config
         m.submodules.memory = memory = self._memory
         m.submodules.counters = self._counters
-        # External memory may still answer what a mover asked before a clear; the reset outlasts it.
-        self._sequencer = Sequencer(c.word_bytes, c.memory_bytes, tuple(self.units), c.watchdog_cycles,
-                                    reset_cycles=4096 if c.external_bytes else 64)
+        self._sequencer = Sequencer(c.word_bytes, c.memory_bytes, tuple(self.units), c.watchdog_cycles)
         m.submodules.sequencer = self._sequencer
         m.submodules.registers = registers = HostRegisters(
             c.word_bytes, c.memory_bytes, self._counters.names, config_hash=c.hash)
@@ -145,7 +145,8 @@ class Machine(wiring.Component):
             for unit, names in ((move_in, ("read_request", "read_data")), (move_out, ("write_request", "write_data"))):
                 for name in names:
                     wiring.connect(m, getattr(unit, name), wiring.flipped(getattr(self.external, name)))
-            m.d.comb += move_out.write_done.eq(self.external.write_done)
+            m.d.comb += [move_out.write_done.eq(self.external.write_done),
+                         self.external_reset.eq(self._sequencer.unit_reset)]
 
     def _connect_host(self, m: Module, registers: HostRegisters) -> None:
         wiring.connect(m, wiring.flipped(self.host), registers.bus)
@@ -154,7 +155,7 @@ class Machine(wiring.Component):
             sequencer.start.eq(registers.start),
             sequencer.clear.eq(registers.clear),
             sequencer.entry.eq(registers.entry),
-            counters.clear.eq(registers.start & ~sequencer.running),
+            counters.clear.eq(registers.start & ~sequencer.running & ~sequencer.failed),
             counters.index.eq(registers.counter_index),
             registers.counter_value.eq(counters.value),
             registers.semaphores.eq(self._semaphores.counts),

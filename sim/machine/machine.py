@@ -53,18 +53,18 @@ class Machine:
         self._queues: dict[str, deque[Instruction]] = {unit: deque() for unit in isa.UNITS.values()}
         self._busy = dict.fromkeys(self._queues, False)
         self._blocks: deque[NDArray[np.int32]] = deque()
-        self._done = False
+        self._done = self._progress = False
         self.instructions = dict.fromkeys(self._queues, 0)
         units = {"sequencer": self._sequencer(entry), "move_in": self._unit("move_in", self._move_in),
                  "array": self._unit("array", self._array), "vector": self._unit("vector", self._vector),
                  "move_out": self._unit("move_out", self._move_out)}
         while not self._done:
-            progress = False
+            self._progress = False
             for name, unit in units.items():
                 self._waiting.pop(name, None)
                 while not self._done and next(unit):
-                    progress = True
-            if not progress and not self._done:
+                    self._progress = True
+            if not self._progress and not self._done:
                 raise Deadlock("; ".join(f"{name} waits for {what}" for name, what in self._waiting.items()))
 
     def _take(self, unit: str, semaphore: int, count: int) -> Iterator[bool]:
@@ -76,6 +76,7 @@ class Machine:
 
     def _give(self, semaphore: int, count: int) -> None:
         if semaphore:
+            self._progress = True
             self._semaphores[semaphore] += count
             if self._semaphores[semaphore] >= 1 << isa.SEMAPHORE_BITS:
                 raise MachineError(f"SEMAPHORE_OVERFLOW: semaphore {semaphore}")

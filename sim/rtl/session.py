@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.gen.cache import remember
 from systolith.gen.emit.artefact import Artefact
 from systolith.gen.graph import DTYPES
 from systolith.gen.report import Event, Measurement
@@ -30,8 +31,14 @@ class MachineStopped(RuntimeError):
 
 @cache
 def _design(config: Config) -> tuple[Design, list[str]]:
-    top = BenchTop(config)
-    return design(top), top.machine.counter_names
+    """The Verilog of a machine in its bench, and the names of its counters."""
+    def make() -> dict[str, Any]:
+        top = BenchTop(config)
+        made = design(top)
+        return {"name": made.name, "text": made.text, "ports": made.ports, "counters": top.machine.counter_names}
+
+    kept = remember("bench_top", config.to_json(), make)
+    return Design(kept["name"], kept["text"], kept["ports"]), kept["counters"]
 
 
 class RtlSession:

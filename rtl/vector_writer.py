@@ -1,0 +1,78 @@
+"""The vector unit's last part: outputs go to memory, and with the last one the instruction is over."""
+
+from amaranth import Cat, Module, Signal, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from .issue import Signaller, Signals
+from .ports import Give, MemoryWritePort, Retired
+from .vector_walk import SLOTS, Store
+
+
+class Closing(data.Struct):
+    """What is left to do when an instruction's last output is in memory."""
+
+    signals: Signals
+    tag: unsigned(16)
+
+
+class VectorWriter(wiring.Component):
+    """Writes outputs where their stores say, and closes instructions in the order in which they were opened.
+
+    One output a cycle. A final output waits until the signals of the instruction before it have been given.
+
+    Parameters
+    ----------
+    word_bytes: of the memory.
+
+    Members
+    -------
+    open: stream of `Closing`: an instruction begins; refused while SLOTS of them are open.
+    slot: number of the instruction that begins next.
+    stores: stream of `Store`. words: stream of outputs, one for each store.
+    write: memory. give: semaphores. retired: pulse a cycle after an instruction's last output was granted.
+    busy: an instruction is open or its signals are not given yet.
+    """
+
+    def __init__(self, word_bytes: int) -> None:
+        self._word_bytes = word_bytes
+        super().__init__({
+            "open": In(stream.Signature(Closing)),
+            "slot": Out(range(SLOTS)),
+            "stores": In(stream.Signature(Store)),
+            "words": In(stream.Signature(unsigned(8 * word_bytes))),
+            "write": Out(MemoryWritePort(word_bytes)),
+            "give": Out(stream.Signature(Give)),
+            "retired": Out(Retired),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.opened = opened = fifo.SyncFIFO(width=Closing.as_shape().size, depth=SLOTS)
+        m.submodules.signaller = signaller = Signaller()
+        connect(m, signaller.o, flipped(self.give))
+        closing = data.View(Closing, opened.r_data)
+        store, request = self.stores.payload, self.write.request
+        free, over = Signal(), Signal()
+        m.d.comb += [
+            opened.w_data.eq(self.open.payload), opened.w_en.eq(self.open.valid), self.open.ready.eq(opened.w_rdy),
+            request.payload.address.eq(store.address),
+            request.payload.mask.eq(Cat(store.count > byte for byte in range(self._word_bytes))),
+            request.payload.data.eq(self.words.payload),
+            free.eq(~store.final | (opened.r_rdy & ~signaller.i.valid)),
+            request.valid.eq(self.stores.valid & self.words.valid & free),
+            self.stores.ready.eq(self.words.valid & free & request.ready),
+            self.words.ready.eq(self.stores.valid & free & request.ready),
+            over.eq(request.valid & request.ready & store.final),
+            opened.r_en.eq(over),
+            self.busy.eq(opened.r_rdy | signaller.i.valid | self.retired.valid),
+        ]
+        with m.If(self.open.valid & self.open.ready):
+            m.d.sync += self.slot.eq(self.slot + 1)
+        m.d.sync += [self.retired.valid.eq(over), self.retired.tag.eq(closing.tag)]
+        with m.If(over):
+            m.d.sync += [signaller.i.payload.eq(closing.signals), signaller.i.valid.eq(1)]
+        with m.Elif(signaller.i.ready):
+            m.d.sync += signaller.i.valid.eq(0)
+        return m
