@@ -11,37 +11,43 @@ from systolith.gen.emit.artefact import Artefact, load
 from systolith.gen.errors import UserError
 from systolith.gen.frontend import import_model
 from systolith.gen.report import run_record
-from systolith.gen.run import Session, random_inputs
+from systolith.gen.run import Session, check_engine, random_inputs
 from systolith.gen.zoo import ZOO
 from systolith.gen.zoo.gemm import gemm
 from systolith.rtl.bench_top import LATENCY
 from systolith.rtl.config import Config
 
-__all__ = ["LATENCY", "measure", "network"]
+__all__ = ["LATENCY", "check_benchmark_engine", "measure", "network"]
 
 
-def network(name: str, config: Config, calibration: dict[str, np.ndarray[Any, Any]] | None = None) -> Artefact:
-    """The artefact of a zoo network, a file or a matrix product."""
+def network(name: str, config: Config, calibration: dict[str, np.ndarray[Any, Any]] | None = None, *,
+            compiled: Config | None = None) -> Artefact:
+    """The artefact of a zoo network, a file or a matrix product for a machine; `compiled`: the machine that a compiled
+    file must be for, any if None."""
     if name.startswith("gemm:"):
         return compile_graph(gemm(name), config)
     if name in ZOO:
         return compile_graph(ZOO[name](), config)
     path = Path(name)
     if path.suffix == ".slp":
-        artefact = load(path)
-        if artefact.config != config:
-            raise UserError(f"{path} was compiled for {artefact.config.to_json()}, not for {config.to_json()}; "
-                            f"compile it again, or give --config")
-        return artefact
+        return load(path, compiled)
     if path.suffix == ".onnx":
         return compile_graph(import_model(path, calibration), config)
-    raise UserError(f"there is no network {name!r}; give a zoo network ({', '.join(ZOO)}), an .onnx or .slp file, or gemm:MxKxN")
+    raise UserError(f"there is no network {name!r}; give a zoo network ({', '.join(ZOO)}), an .onnx or .slp file, "
+                    f"or gemm:MxKxN")
 
 
-def measure(artefact: Artefact, engine: str, progress: Callable[..., None] | None = None, seed: int = 1) -> dict[str, Any]:
-    """The benchmark's record of one inference, compared with the golden model."""
+def check_benchmark_engine(engine: str) -> None:
+    """`UserError` for an engine that cannot be measured."""
+    check_engine(engine)
     if engine == "golden":
-        raise UserError("the golden model counts no cycles; use --engine verilator, icarus or machine")
+        raise UserError("the golden model has nothing to measure; use --engine verilator, icarus or machine")
+
+
+def measure(artefact: Artefact, engine: str, progress: Callable[..., None] | None = None,
+            seed: int = 1) -> dict[str, Any]:
+    """The benchmark's record of one inference, compared with the golden model."""
+    check_benchmark_engine(engine)
     session = Session(artefact, engine, check=True, progress=progress)
     try:
         _, measurement = session.infer(random_inputs(artefact, seed))

@@ -1,5 +1,6 @@
 """Keeps what is slow to make and depends on nothing but the sources and a configuration: generated Verilog."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -8,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from systolith.gen.files import make_folder, require_folder, write_whole
 from systolith.sim.rtl.engine import CACHE
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -26,12 +28,10 @@ def remember(what: str, key: str, make: Callable[[], Any]) -> Any:
     """`make()`, which must give what JSON can hold, or what it gave the last time for the same sources and `key`."""
     name = hashlib.sha256(f"{_sources()}\0{what}\0{key}".encode()).hexdigest()[:20]
     path = CACHE.resolve() / f"{what}-{name}.json"
-    try:
+    with contextlib.suppress(OSError, ValueError):  # not there, or not whole
         return json.loads(path.read_text())
-    except (OSError, ValueError):
-        value = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value))
-    part.replace(path)
+    require_folder(path.parent)
+    value = make()
+    make_folder(path.parent)
+    write_whole(path, json.dumps(value))
     return value

@@ -1,6 +1,5 @@
 """The command line: `systolith --help`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,64 +13,52 @@ from systolith.gen import report
 from systolith.gen.compile import compile_graph
 from systolith.gen.emit.artefact import Artefact, load, save
 from systolith.gen.errors import UserError
+from systolith.gen.files import read_arrays, require_folder, require_writable, write_arrays, write_json
 from systolith.gen.frontend import import_model, operators_table
 from systolith.gen.presets import PRESETS, preset
-from systolith.gen.run import ENGINES, Session
+from systolith.gen.run import ENGINES, Session, check_engine
 from systolith.rtl.config import Config, ConfigError
 from systolith.sim.golden.execute import dequantise_output, quantise_inputs
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Generates exact neural-network accelerators, and runs networks on them.")
 
-Preset = Annotated[str, typer.Option("--preset", help="Named configuration; see `systolith presets`.")]
+DEFAULT_PRESET = "edge"
+
+Preset = Annotated[str | None, typer.Option(
+    "--preset", help=f"Named configuration; see `systolith presets`. {DEFAULT_PRESET} unless given.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration as JSON, instead of a preset.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE: changes one number of the configuration; repeatable.")]
-Calibrate = Annotated[Path | None, typer.Option("--calibrate", help="Typical inputs (.npz, one array [N, ...] an input) for a float network.")]
+Sets = Annotated[list[str] | None, typer.Option(
+    "--set", help="NAME=VALUE: changes one number of the configuration; repeatable.")]
+Calibrate = Annotated[Path | None, typer.Option(
+    "--calibrate", help="Typical inputs for a float network (.npz: an array [N, ...] an input).")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also writes the answer to this file as JSON.")]
 Engine = Annotated[str, typer.Option("--engine", help=f"One of {', '.join(ENGINES)}.")]
-Output = Annotated[Path, typer.Option("--output", "-o")]
 
 
-def configuration(name: str, file: Path | None, sets: list[str] | None) -> Config:
+def configuration(name: str | None, file: Path | None, sets: list[str] | None) -> Config:
     """The configuration that the options describe."""
-    if file:
-        try:
-            config = Config.from_json(file.read_text())
-        except OSError as error:
-            raise UserError(f"{file} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{file} is no text file; give a configuration as JSON") from None
-    else:
-        config = preset(name)
+    if name and file:
+        raise UserError(f"--preset {name} and --config {file} are two configurations; give one of them")
+    config = _read_config(file) if file else preset(name or DEFAULT_PRESET)
     changes = {}
     for item in sets or ():
         key, equals, value = item.partition("=")
         if not equals:
             raise UserError(f"--set {item!r} must be NAME=VALUE, for example --set rows=8")
-        changes[key] = value
+        changes[key.strip()] = value.strip()
     return config.replace(**changes)
 
 
-def write_json(path: Path | None, value: Any) -> None:
-    """Writes the file whole or not at all; none where there is no path."""
-    if path is None:
-        return
-    part = path.with_name(path.name + ".part")
+def _read_config(file: Path) -> Config:
     try:
-        part.write_text(json.dumps(value, indent=1) + "\n")
-        part.replace(path)
+        return Config.from_json(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of a .npz file."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, AttributeError, KeyError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else "it is no .npz file of plain arrays"
-        raise UserError(f"{path} cannot be read: {reason}; write it with numpy.savez(path, INPUT_NAME=array)") from None
+        raise UserError(f"{file} cannot be read: {error.strerror}; give a configuration as JSON") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file} is no text file; give a configuration as JSON") from None
+    except ConfigError as error:
+        raise UserError(f"{file}: {error}") from None
 
 
 def compile_file(model: Path, config: Config, calibrate: Path | None) -> Artefact:
@@ -80,15 +67,19 @@ def compile_file(model: Path, config: Config, calibrate: Path | None) -> Artefac
     return compile_graph(graph, config)
 
 
-@app.command("compile", epilog="Example: systolith compile digits.onnx --calibrate images.npz -o digits.slp")
+@app.command("compile", short_help="From an ONNX file to a compiled file.",
+             epilog="Example: systolith compile digits.onnx --calibrate images.npz -o digits.slp")
 def compile_command(
-    model: Annotated[Path, typer.Argument(help="ONNX file, float or QDQ.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file, float or QDQ.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file, .slp.")],
-    preset_name: Preset = "edge", config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
+    preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
     json_file: JsonFile = None,
 ) -> None:
     """Quantises a network, schedules it into a machine's memory and writes the compiled file."""
-    artefact = compile_file(model, configuration(preset_name, config_file, sets), calibrate)
+    config = configuration(preset_name, config_file, sets)
+    for file in (output, json_file):
+        require_writable(file)
+    artefact = compile_file(model, config, calibrate)
     save(artefact, output)
     record = report.run_record(artefact, "none", artefact.config.name, None, None, 0)
     terminal = report.console()
@@ -103,40 +94,60 @@ def _samples(artefact: Artefact, path: Path) -> list[dict[str, np.ndarray[Any, A
     """Integer inputs, a dict a sample, from a file whose arrays have a leading batch axis."""
     arrays = read_arrays(path)
     graph = artefact.graph
-    for name in graph.inputs:
-        if name not in arrays:
-            raise UserError(f"{path} has no array {name!r}; it has {', '.join(arrays) or 'none'}")
     whole = {}
     for name in graph.inputs:
+        if name not in arrays:
+            raise UserError(f"{path} has no array {name!r}, the network's input; it has {', '.join(arrays) or 'none'}")
         array = arrays[name]
         layout = graph.input_layouts.get(name)
-        if layout is not None and (array.shape == tuple(layout[1:]) if layout[0] == 1 else array.shape == tuple(layout)):
+        if layout is not None and array.shape == tuple(layout[1:] if layout[0] == 1 else layout):
             array = array[None]
-        whole[name] = quantise_inputs(graph, name, array)
-    if len({len(array) for array in whole.values()}) != 1:
+        try:
+            whole[name] = quantise_inputs(graph, name, array)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    counts = {name: len(array) for name, array in whole.items()}
+    if len(set(counts.values())) != 1:
         raise UserError(f"{path}: inputs must have one number of samples, not "
-                        + ", ".join(f"{name} {len(a)}" for name, a in whole.items()))
-    return [{name: array[i] for name, array in whole.items()} for i in range(len(next(iter(whole.values()))))]
+                        + ", ".join(f"{name} {count}" for name, count in counts.items()))
+    count = min(counts.values())
+    if not count:
+        raise UserError(f"{path} holds no sample; give at least one")
+    return [{name: array[i] for name, array in whole.items()} for i in range(count)]
 
 
-@app.command(epilog="Example: systolith run digits.slp --input images.npz --output answers.npz --engine verilator --check")
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+@app.command(
+    epilog="Example: systolith run digits.slp --input images.npz --output answers.npz --engine verilator --check")
 def run(
-    model: Annotated[Path, typer.Argument(help="Compiled file (.slp), or an ONNX file that is compiled first.")],
-    input_file: Annotated[Path, typer.Option("--input", help="Inputs (.npz: an array [N, ...] an input; floats, or int8 as they are).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Outputs (.npz: NAME as floats, NAME_int8 as the machine gives them).")],
+    model: Annotated[Path, typer.Argument(
+        metavar="MODEL", help="Compiled file (.slp), or an ONNX file that is compiled first.")],
+    input_file: Annotated[Path, typer.Option(
+        "--input", help="Inputs (.npz: an array [N, ...] an input; floats, or int8 as they are).")],
+    output: Annotated[Path, typer.Option(
+        "--output", "-o", help="Outputs (.npz: NAME as floats, NAME_int8 as the machine gives them).")],
     engine: Engine = "golden",
-    check: Annotated[bool, typer.Option("--check", help="Compares with the golden model; exit code 1 at the first difference.")] = False,
-    trace: Annotated[Path | None, typer.Option("--trace", help="Waveforms to this file (.fst or .vcd), RTL engines.")] = None,
-    preset_name: Preset = "edge", config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
+    check: Annotated[bool, typer.Option(
+        "--check", help="Compares with the golden model; exit code 1 at the first difference.")] = False,
+    trace: Annotated[Path | None, typer.Option(
+        "--trace", help="Waveforms to this file (.fst or .vcd), RTL engines.")] = None,
+    preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
     json_file: JsonFile = None,
 ) -> None:
     """Runs a network on an engine."""
+    config = configuration(preset_name, config_file, sets)
+    check_engine(engine, trace)
+    for file in (output, json_file, trace):
+        require_writable(file)
     if model.suffix == ".slp":
-        artefact = load(model)
-        if config_file or sets or calibrate:
-            raise UserError(f"{model} is compiled already; --config, --set and --calibrate go with an ONNX file")
+        if calibrate:
+            raise UserError(f"{model} is compiled already; --calibrate {calibrate} goes with an ONNX file")
+        artefact = load(model, config if preset_name or config_file or sets else None)
     else:
-        artefact = compile_file(model, configuration(preset_name, config_file, sets), calibrate)
+        artefact = compile_file(model, config, calibrate)
     samples = _samples(artefact, input_file)
     session = Session(artefact, engine, check=check, trace=trace, progress=note)
     collected: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in artefact.graph.outputs}
@@ -153,41 +164,39 @@ def run(
                 raise typer.Exit(1)
     finally:
         session.close()
-    arrays = {}
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, values in collected.items():
         stacked = np.stack(values)
         arrays[name] = dequantise_output(artefact.graph, name, stacked)
         arrays[f"{name}_int8"] = stacked
-    part = output.with_name(output.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            np.savez(file, **arrays)
-        part.replace(output)
-    except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror}") from None
-    record = report.run_record(artefact, engine, artefact.config.name, True if check else None, measurement, benchmarks.LATENCY)
-    print(f"{len(samples)} sample{'s' if len(samples) != 1 else ''} on {engine}"
-          + (f", {session.compared} tensors equal to the golden model" if check and engine != "golden" else "")
-          + f"; outputs in {output}")
+    write_arrays(output, arrays)
+    record = report.run_record(artefact, engine, artefact.config.name, True if session.compared else None, measurement,
+                               benchmarks.LATENCY)
+    equal = f", {_count(session.compared, 'tensor')} equal to the golden model" if session.compared else ""
+    print(f"{_count(len(samples), 'sample')} on {engine}{equal}; outputs in {output}")
     for line in report.summary_lines(record) if measurement else ():
         print(line)
     write_json(json_file, record | {"samples": len(samples), "tensors_compared": session.compared})
 
 
-@app.command(epilog="Example: systolith bench gemm:256x512x256 digits --preset edge")
+@app.command(short_help="Measures networks: cycles, utilisation, traffic.",
+             epilog="Example: systolith bench gemm:256x512x256 resnet8 --preset edge")
 def bench(
-    names: Annotated[list[str], typer.Argument(help="A zoo network, a file (.slp, .onnx) or gemm:MxKxN.")],
-    preset_name: Preset = "edge", config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
+    names: Annotated[list[str], typer.Argument(
+        metavar="NAME", help="A zoo network, a file (.slp, .onnx) or gemm:MxKxN.")],
+    preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
     engine: Annotated[str, typer.Option("--engine", help="verilator, icarus or machine.")] = "verilator",
     layers: Annotated[bool, typer.Option("--layers", help="Also a table of the layers of each network.")] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Measures networks at batch 1 with seeded inputs: cycles, utilisation, memory, traffic, bit-exactness."""
     config = configuration(preset_name, config_file, sets)
-    records = []
-    for name in names:
-        artefact = benchmarks.network(name, config, read_arrays(calibrate) if calibrate else None)
-        records.append(benchmarks.measure(artefact, engine, progress=note))
+    benchmarks.check_benchmark_engine(engine)
+    require_writable(json_file)
+    calibration = read_arrays(calibrate) if calibrate else None
+    compiled = config if preset_name or config_file or sets else None
+    artefacts = [benchmarks.network(name, config, calibration, compiled=compiled) for name in names]
+    records = [benchmarks.measure(artefact, engine, progress=note) for artefact in artefacts]
     terminal = report.console()
     for record in records if layers else ():
         terminal.print(report.layer_table(record))
@@ -199,10 +208,11 @@ def bench(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: systolith verilog --preset edge -o build/edge")
+@app.command(short_help="Writes a machine's Verilog and its description.",
+             epilog="Example: systolith verilog --preset edge -o build/edge")
 def verilog(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the Verilog and the JSON beside it.")],
-    preset_name: Preset = "edge", config_file: ConfigFile = None, sets: Sets = None,
+    preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None,
 ) -> None:
     """Writes the machine's Verilog, and a JSON of its configuration, register map and latencies."""
     from systolith.gen.hardware import write_machine
@@ -210,17 +220,21 @@ def verilog(
         print(path)
 
 
-@app.command(epilog="Example: systolith build --board ulx3s-85f -o build/ulx3s")
+@app.command(short_help="Makes a bitstream for a board.",
+             epilog="Example: systolith build --board ulx3s-85f -o build/ulx3s")
 def build(
     board: Annotated[str, typer.Option("--board", help="See `systolith boards`.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for everything that the build makes.")],
-    preset_name: Annotated[str | None, typer.Option("--preset", help="Configuration; the board's own if not given.")] = None,
+    preset_name: Annotated[str | None, typer.Option(
+        "--preset", help="Named configuration; the board's own unless given.")] = None,
     config_file: ConfigFile = None, sets: Sets = None, json_file: JsonFile = None,
 ) -> None:
     """Synthesises, places, routes and packs a bitstream with open tools; tells resources and the clock it reaches."""
     from systolith.gen.build import board as boards_module
     description = boards_module.load_board(board)
-    config = configuration(preset_name or description.preset, config_file, sets)
+    config = configuration(preset_name or (None if config_file else description.preset), config_file, sets)
+    require_folder(output)
+    require_writable(json_file)
     result = boards_module.build(description, config, output, progress=note)
     for key, value in result.items():
         print(f"{key}: {value}")
@@ -238,8 +252,8 @@ def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 def presets() -> None:
     """The named configurations."""
     _table("presets", ["name", "array", "memory", "banks x bytes", "vector lanes", "external bytes a cycle", "for"], [
-        [name, f"{c.rows} x {c.cols}", f"{c.memory_bytes // 1024} KiB", f"{c.banks} x {c.word_bytes}", str(c.vector_lanes),
-         str(c.external_bytes), purpose] for name, (c, purpose) in PRESETS.items()])
+        [name, f"{c.rows} x {c.cols}", f"{c.memory_bytes // 1024} KiB", f"{c.banks} x {c.word_bytes}",
+         str(c.vector_lanes), str(c.external_bytes), purpose] for name, (c, purpose) in PRESETS.items()])
 
 
 @app.command(epilog="Example: systolith boards")

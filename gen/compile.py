@@ -9,6 +9,7 @@ from systolith.gen.errors import UserError
 from systolith.gen.graph import Conv2D, Graph, Node, Pool2D, Reshape
 from systolith.gen.schedule.memory import Buffer, lower_bound, place
 from systolith.rtl.config import Config
+from systolith.rtl.isa import FieldError
 
 RING_PART = 16
 """The ring of weight tiles takes this part of the unified memory, at most."""
@@ -18,8 +19,8 @@ RING_TILES = 128
 def _lifetimes(graph: Graph) -> tuple[list[Buffer], dict[str, str]]:
     """Buffers of the tensors, and for each tensor the buffer that it lies in (reshapes share their input's).
 
-    Inputs live from before the first node, outputs until after the last. A tensor's buffer is free for what the node after
-    its last reader makes: that node's results leave the vector unit only when the reader has finished.
+    Inputs live from before the first node, outputs until after the last. A tensor's buffer is free for what the node
+    after its last reader makes: that node's results leave the vector unit only when the reader has finished.
     """
     home = {name: name for name in graph.inputs}
     first = {name: 0 for name in graph.inputs}
@@ -60,9 +61,11 @@ def _check(graph: Graph) -> None:
     for node in graph.nodes:
         shape = graph.tensors[node.inputs[0]].shape
         if max(shape[0], shape[1]) >= 1 << 15:
-            raise UserError(f"{node.name}: a tensor of {shape[0]} x {shape[1]} positions is too large; at most 32767 each way")
+            raise UserError(f"{node.name}: a tensor of {shape[0]} x {shape[1]} positions is too large; "
+                            f"at most 32767 each way")
         if isinstance(node, Pool2D) and max(node.kernel) > 255:
-            raise UserError(f"{node.name}: a window of {node.kernel[0]} x {node.kernel[1]} is too large; at most 255 each way")
+            raise UserError(f"{node.name}: a window of {node.kernel[0]} x {node.kernel[1]} is too large; "
+                            f"at most 255 each way")
         if isinstance(node, Pool2D) and shape[2] > 65535:
             raise UserError(f"{node.name}: {shape[2]} channels are too many; at most 65535")
 
@@ -73,15 +76,17 @@ def _does_not_fit(graph: Graph, config: Config, buffers: list[Buffer], used: dic
     alive = sorted((b for b in buffers if b.first <= step <= b.last), key=lambda b: -b.size)
     tensors = ", ".join(f"{b.name} {'x'.join(map(str, graph.tensors[b.name].shape))} ({b.size})" for b in alive[:4])
     where = graph.nodes[min(step, len(graph.nodes) - 1)].name
-    hint = "" if config.external_bytes else "; with external memory (external_bytes=8) the weights would not need to stay in it"
+    hint = ("" if config.external_bytes
+            else "; with external memory (external_bytes=8) the weights would not need to stay in it")
     return UserError(
-        f"{graph.name} needs {used['total']} bytes and {config.name} has {config.memory_bytes}: {missing} bytes too many "
-        f"(program {used['program']}, parameters {used['parameters']}, weights {used['weights']}, activations "
-        f"{used['activations']}; the largest at {where}: {tensors}). Choose a larger memory_bytes or a smaller input{hint}.")
+        f"{graph.name} needs {used['total']} bytes and {config.name} has {config.memory_bytes}: {missing} bytes too "
+        f"many (program {used['program']}, parameters {used['parameters']}, weights {used['weights']}, activations "
+        f"{used['activations']}; the largest at {where}: {tensors}). "
+        f"Choose a larger memory_bytes or a smaller input{hint}.")
 
 
 def compile_graph(graph: Graph, config: Config, *, ring_tiles: int | None = None) -> Artefact:
-    """The artefact of a graph for a machine. UserError where it does not fit, by how much and because of which tensors."""
+    """The artefact of a graph for a machine; `UserError` where it does not fit, by how much and with which tensors."""
     graph.check()
     _check(graph)
     tile, word = config.weight_tile_bytes, config.word_bytes
@@ -89,7 +94,10 @@ def compile_graph(graph: Graph, config: Config, *, ring_tiles: int | None = None
         ring_tiles = min(RING_TILES, max(4, config.memory_bytes // RING_PART // tile))
     layout = Layout(ring_tiles=ring_tiles if config.external_bytes else 0)
     sizing = Emitter(graph, config, layout)
-    sizing.run()
+    try:
+        sizing.run()
+    except FieldError as error:  # addresses are all 0 yet: what is too large is the operator
+        raise UserError(f"{sizing.node} is too large for one instruction: {error}") from None
 
     def align(size: int) -> int:
         return -(-size // word) * word
@@ -117,5 +125,3 @@ def compile_graph(graph: Graph, config: Config, *, ring_tiles: int | None = None
     by_name = {b.name: (b.first, b.last) for b in buffers}
     return Artefact(config, graph, words, memory, bytes(emitter.weights) if layout.ring_tiles else b"", layout.tensors,
                     {name: by_name[home[name]] for name in home}, _layers(graph, config, emitter), sizes)
-
-

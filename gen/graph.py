@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Shape = tuple[int, int, int]
-DTYPES = {"int8": np.int8, "int16": np.int16, "int32": np.int32}
+DTYPES: dict[str, type[np.signedinteger]] = {"int8": np.int8, "int16": np.int16, "int32": np.int32}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from systolith.gen.cache import remember
-from systolith.gen.errors import UserError
+from systolith.gen.files import make_folder, require_folder, write_whole
 from systolith.gen.verilog import emit
 from systolith.rtl import isa
 from systolith.rtl.bench_top import LATENCY
@@ -34,6 +34,7 @@ def describe(machine: Machine) -> dict[str, Any]:
 def write_machine(config: Config, folder: Path) -> list[Path]:
     """Writes `systolith_<name>.v` and `.json` into `folder`; their paths."""
     name = f"systolith_{config.name}"
+    require_folder(folder)
 
     def make() -> list[str]:
         machine = Machine(config)
@@ -41,10 +42,7 @@ def write_machine(config: Config, folder: Path) -> list[Path]:
 
     verilog, description = remember("machine", config.to_json(), make)
     texts = {folder / f"{name}.v": verilog, folder / f"{name}.json": description}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, text in texts.items():
-            path.write_text(text)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    make_folder(folder)
+    for path, text in texts.items():
+        write_whole(path, text)
     return list(texts)

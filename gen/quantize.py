@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from systolith.rtl.isa import EVEN, SINGLE
 from systolith.sim.golden.operators import window_elements
-from systolith.sim.golden.rescale import quantise_scale
+from systolith.sim.golden.rescale import ScaleError, quantise_scale
 
 from .calibrate import Observer
 from .errors import UserError
@@ -47,7 +47,7 @@ def quantise(graph: FloatGraph, samples: Iterable[Sample], *, percentile: float 
         raise UserError(f"percentile must be above 50 and at most 100, not {percentile}")
     observers = calibrate(graph, samples, histogram=percentile is not None or least_error)
     tensors = _tensors(graph, observers, percentile, least_error)
-    nodes = tuple(_node(node, [tensors[name] for name in node.inputs], tensors[node.output]) for node in graph.nodes)
+    nodes = tuple(_scaled(node, [tensors[name] for name in node.inputs], tensors[node.output]) for node in graph.nodes)
     result = Graph(graph.name, graph.inputs, graph.outputs, tensors, nodes, dict(graph.input_layouts),
                    dict(graph.output_layouts))
     result.check()
@@ -65,7 +65,8 @@ def calibrate(graph: FloatGraph, samples: Iterable[Sample], *, histogram: bool =
 
     count = 0
     for sample in samples:
-        float_execute(graph, {name: np.asarray(sample[name], np.float32) for name in graph.inputs}, observe)
+        with np.errstate(over="ignore", invalid="ignore"):  # `observe` looks at every tensor
+            float_execute(graph, {name: np.asarray(sample[name], np.float32) for name in graph.inputs}, observe)
         count += 1
     if not count:
         raise UserError("the calibration data holds no sample; give some typical inputs (100 are plenty)")
@@ -119,6 +120,14 @@ def limits(low: float, high: float, output: Tensor) -> tuple[int, int]:
         return int(np.clip(round(value / output.scale) + output.zero_point, -128, 127))
 
     return place(low, -128), place(high, 127)
+
+
+def _scaled(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
+    try:
+        return _node(node, inputs, output)
+    except ScaleError as error:
+        raise UserError(f"{node.source or node.name}: what goes in and what comes out differ too much in size to be "
+                        f"quantised ({error}); check the weights and the calibration data") from None
 
 
 def _node(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:

@@ -34,7 +34,7 @@ class Measurement:
     def nested(self) -> dict[str, dict[str, int]]:
         """Counters as {unit: {event: cycles}}."""
         out: dict[str, dict[str, int]] = {}
-        for name, value in zip(self.counter_names, self.counters):
+        for name, value in zip(self.counter_names, self.counters, strict=True):
             unit, _, event = name.partition(".")
             if event:
                 out.setdefault(unit, {})[event] = value
@@ -42,8 +42,8 @@ class Measurement:
 
 
 def layer_records(artefact: Artefact, measurement: Measurement | None) -> list[dict[str, Any]]:
-    """A record a layer. A layer's cycles run from the end of the one before it to its own last result in memory, so they
-    add up to the whole; what it waited for is what the array's counters gained in that time."""
+    """A record a layer. A layer's cycles run from the end of the one before it to its own last result in memory, so
+    they add up to the whole; what it waited for is what the array's counters gained in that time."""
     ends: dict[int, Event] = {}
     if measurement:
         for event in measurement.events:
@@ -56,14 +56,14 @@ def layer_records(artefact: Artefact, measurement: Measurement | None) -> list[d
             "name": layer.name, "operator": layer.operator, "unit": layer.unit, "shape": list(layer.shape),
             "macs": layer.macs, "fill": round(layer.fill, 4), "note": layer.note}
         if measurement:
-            event = ends.get(tag)
-            cycles = event.cycle - previous if event else 0
+            end = ends.get(tag)
+            cycles = end.cycle - previous if end else 0
             waits = {}
-            if event:
-                gained = {n: b - a for n, a, b in zip(measurement.counter_names, before, event.counters)}
+            if end:
+                gained = {n: b - a for n, a, b in zip(measurement.counter_names, before, end.counters, strict=True)}
                 waits = {n.split(".wait_", 1)[1]: v for n, v in gained.items()
                          if n.startswith(f"{layer.unit}.wait_") and v}
-                previous, before = event.cycle, list(event.counters)
+                previous, before = end.cycle, list(end.counters)
             record |= {"cycles": cycles, "waits": waits,
                        "utilisation": round(layer.macs / (cycles * artefact.config.macs), 4) if cycles else 0.0}
         records.append(record)
@@ -87,14 +87,17 @@ def run_record(artefact: Artefact, engine: str, preset: str, bit_exact: bool | N
             "external_read_bytes": counters.get("move_in", {}).get("busy", 0) * c.external_bytes,
             "external_write_bytes": counters.get("move_out", {}).get("busy", 0) * c.external_bytes,
             "counters": counters,
-            "simulated_cycles_per_second": round(measurement.cycles / measurement.seconds) if measurement.seconds else None,
+            "simulated_cycles_per_second":
+                round(measurement.cycles / measurement.seconds) if measurement.seconds else None,
         }
     weights = (f"weights start in external memory ({c.external_bytes} bytes a cycle, latency {latency} cycles)"
                if c.external_bytes else "weights lie in the unified memory")
     record["conditions"] = (
-        f"batch 1, array {c.rows} x {c.cols}, unified memory {c.memory_bytes} bytes, input in it at the start, {weights}, "
-        f"cycles from the first instruction to the last result in memory, measured on RTL ({engine}); one MAC is two operations"
-        if measurement else f"batch 1, no cycles: engine {engine} counts none")
+        f"batch 1, array {c.rows} x {c.cols}, unified memory {c.memory_bytes} bytes, input in it at the start, "
+        f"{weights}, cycles from the first instruction to the last result in memory, measured on RTL ({engine}); "
+        f"one MAC is two operations"
+        if measurement else "batch 1, no cycles: " + ("compiled only" if engine == "none"
+                                                      else f"engine {engine} counts none"))
     record["layers"] = layer_records(artefact, measurement)
     return record
 
@@ -108,15 +111,15 @@ def console(**options: Any) -> Console:
 def layer_table(record: dict[str, Any]) -> Table:
     """The layers of a record."""
     measured = "cycles" in record
-    table = Table(title=f"{record['network']} on {record['preset']} ({record['rows']} x {record['cols']}), {record['engine']}",
-                  title_justify="left")
+    title = f"{record['network']} on {record['preset']} ({record['rows']} x {record['cols']}), {record['engine']}"
+    table = Table(title=title, title_justify="left")
     for name in ("layer", "operator", "unit", "output"):
         table.add_column(name)
     for name in ("MACs", "array filled", *(("cycles", "utilisation", "waited for (cycles)") if measured else ())):
         table.add_column(name, justify="left" if name.startswith("waited") else "right")
     for layer in record["layers"]:
-        row = [layer["name"], layer["operator"], layer["unit"], "x".join(map(str, layer["shape"])), f"{layer['macs']:,}",
-               f"{layer['fill']:.0%}" if layer["macs"] else ""]
+        row = [layer["name"], layer["operator"], layer["unit"], "x".join(map(str, layer["shape"])),
+               f"{layer['macs']:,}", f"{layer['fill']:.0%}" if layer["macs"] else ""]
         if measured:
             row += [f"{layer['cycles']:,}", f"{layer['utilisation']:.1%}" if layer["macs"] else "",
                     ", ".join(f"{k} {v:,}" for k, v in sorted(layer["waits"].items(), key=lambda kv: -kv[1]))]
@@ -132,10 +135,12 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
         rate = record["simulated_cycles_per_second"]
         lines += [f"cycles {record['cycles']:,}, MACs {record['macs']:,}, utilisation {record['utilisation']:.2%}, "
                   f"bit-exact: {({True: 'yes', False: 'NO', None: 'not checked'})[record['bit_exact']]}",
-                  f"external memory: {record['external_read_bytes']:,} bytes read, {record['external_write_bytes']:,} written"
+                  f"external memory: {record['external_read_bytes']:,} bytes read, "
+                  f"{record['external_write_bytes']:,} written"
                   + (f"; simulated at {rate:,} cycles a second" if rate else "")]
-    lines += [f"unified memory: {memory['total']:,} of {memory['capacity']:,} bytes (program {memory['program']:,}, parameters "
-              f"{memory['parameters']:,}, weights {memory['weights']:,}, activations {memory['activations']:,})",
+    lines += [f"unified memory: {memory['total']:,} of {memory['capacity']:,} bytes (program {memory['program']:,}, "
+              f"parameters {memory['parameters']:,}, weights {memory['weights']:,}, "
+              f"activations {memory['activations']:,})",
               f"conditions: {record['conditions']}"]
     return lines
 
@@ -148,8 +153,9 @@ def bench_table(records: list[dict[str, Any]]) -> Table:
     for name in ("MACs", "cycles", "utilisation", "bit-exact", "memory peak", "external read", "cycles/s simulated"):
         table.add_column(name, justify="right")
     for r in records:
-        table.add_row(r["network"], r["preset"], f"{r['rows']} x {r['cols']}", f"{r['macs']:,}", f"{r.get('cycles', 0):,}",
-                      f"{r.get('utilisation', 0):.2%}", {True: "yes", False: "NO", None: "?"}[r["bit_exact"]],
+        table.add_row(r["network"], r["preset"], f"{r['rows']} x {r['cols']}", f"{r['macs']:,}",
+                      f"{r.get('cycles', 0):,}", f"{r.get('utilisation', 0):.2%}",
+                      {True: "yes", False: "NO", None: "?"}[r["bit_exact"]],
                       f"{r['memory_peak_bytes']:,}", f"{r.get('external_read_bytes', 0):,}",
                       f"{r.get('simulated_cycles_per_second') or 0:,}")
     return table

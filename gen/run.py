@@ -48,6 +48,16 @@ def _read(memory: bytes | Array, artefact: Artefact, name: str) -> Array:
     return raw.reshape(tensor.shape)
 
 
+def check_engine(engine: str, trace: Path | None = None) -> None:
+    """`UserError` for an engine that does not exist, or a trace that it cannot write."""
+    if engine not in ENGINES:
+        raise UserError(f"there is no engine {engine!r}; there are {', '.join(ENGINES)}")
+    if trace is not None and engine not in ("verilator", "icarus"):
+        raise UserError(f"the engine {engine} has no waveforms for {trace}; use --engine verilator or icarus")
+    if trace is not None and trace.suffix not in (".fst", ".vcd"):
+        raise UserError(f"a trace file's name ends in .fst or .vcd, not {trace.name!r}")
+
+
 class Session:
     """An artefact on one engine, ready for one inference after the other.
 
@@ -59,10 +69,7 @@ class Session:
 
     def __init__(self, artefact: Artefact, engine: str, *, check: bool = False, trace: Path | None = None,
                  progress: Any = None) -> None:
-        if engine not in ENGINES:
-            raise UserError(f"there is no engine {engine!r}; there are {', '.join(ENGINES)}")
-        if trace and engine not in ("verilator", "icarus"):
-            raise UserError(f"the engine {engine} has no waveforms; use verilator or icarus with --trace")
+        check_engine(engine, trace)
         self.artefact, self.engine, self.check = artefact, engine, check
         self.difference: Difference | None = None
         self.compared = 0
@@ -123,4 +130,3 @@ def random_inputs(artefact: Artefact, seed: int = 1) -> dict[str, Array]:
         info = np.iinfo(DTYPES[tensor.dtype])
         out[name] = random.integers(info.min, info.max + 1, tensor.shape, DTYPES[tensor.dtype])
     return out
-

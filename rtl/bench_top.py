@@ -16,8 +16,8 @@ LATENCY = 32
 class BenchTop(wiring.Component):
     """Members of `Machine`, and the storage side of `ExternalMemoryModel` in place of the external port.
 
-    Every unit has its `<unit>_retired`, also where the machine has no such unit. DSP primitives are replaced by the generic
-    multiplier, which takes the same cycles.
+    Every unit has its `<unit>_retired`, also where the machine has no such unit. DSP primitives are replaced by the
+    generic multiplier, which takes the same cycles.
     """
 
     def __init__(self, config: Config, latency: int = LATENCY) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import zlib
 from dataclasses import dataclass
 
@@ -50,6 +51,9 @@ class Config:
     """Cycles without progress of any unit after which a running machine stops with an error."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch("[A-Za-z0-9_]{1,64}", self.name):
+            raise ConfigError(f"name must be up to 64 letters, digits and _ (files and modules carry it), "
+                              f"not {self.name!r}")
         for name in ("rows", "cols"):
             if not 1 <= getattr(self, name) <= 128:
                 raise ConfigError(f"{name} must be from 1 to 128, not {getattr(self, name)}")
@@ -66,8 +70,8 @@ class Config:
         if self.vector_lanes > self.word_bytes:
             raise ConfigError(f"vector_lanes must be at most word_bytes ({self.word_bytes}), not {self.vector_lanes}")
         row = self.banks * self.word_bytes
-        if self.memory_bytes % row or not row <= self.memory_bytes <= 1 << ADDRESS_BITS:
-            raise ConfigError(f"memory_bytes must be a multiple of banks x word_bytes ({row}) and at most "
+        if self.memory_bytes % row or not 2 * row <= self.memory_bytes <= 1 << ADDRESS_BITS:
+            raise ConfigError(f"memory_bytes must be a multiple of banks x word_bytes ({row}) from {2 * row} to "
                               f"{1 << ADDRESS_BITS}, not {self.memory_bytes}")
         if not 4 <= self.accumulator_rows <= 65536:
             raise ConfigError(f"accumulator_rows must be from 4 to 65536, not {self.accumulator_rows}")
@@ -127,7 +131,7 @@ class Config:
         """The inverse of `to_json`; unknown or missing names are errors that say so."""
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise ConfigError(f"the configuration is not JSON: {error}") from None
         if not isinstance(values, dict):
             raise ConfigError("the configuration must be a JSON object of names and values")

@@ -31,6 +31,10 @@ SINGLE, DOUBLE, EVEN = 0, 1, 2
 MEMORY, ACCUMULATORS = 0, 1
 
 
+class FieldError(ValueError):
+    """A value that an instruction's field cannot hold."""
+
+
 @dataclass(frozen=True)
 class Field:
     """A field of an instruction word: `width` bits from `offset` upwards."""
@@ -43,7 +47,7 @@ class Field:
     def check(self, value: int) -> None:
         low, high = (-(1 << self.width - 1), (1 << self.width - 1) - 1) if self.signed else (0, (1 << self.width) - 1)
         if not low <= value <= high:
-            raise ValueError(f"{self.name} must be from {low} to {high}, not {value}")
+            raise FieldError(f"{self.name} must be from {low} to {high}, not {value}")
 
 
 def _u(name: str, width: int, doc: str) -> Field:
@@ -111,8 +115,8 @@ class Instruction:
         for name, field in fields.items():
             try:
                 field.check(self.values[name])
-            except ValueError as error:
-                raise ValueError(f"{kind.name}: {error}") from None
+            except FieldError as error:
+                raise FieldError(f"{kind.name}: {error}") from None
 
     def __getattr__(self, name: str) -> int:
         try:
@@ -151,7 +155,7 @@ def decode(words: list[int], at: int = 0) -> Instruction:
     if kind is None or length != kind.length or at + length > len(words):
         raise IllegalInstruction(f"word {words[at]:#010x} at {4 * at:#x} starts no instruction")
     values = {}
-    for word, bits in zip(kind.words, words[at:at + length]):
+    for word, bits in zip(kind.words, words[at:at + length], strict=True):
         offset = 0
         for field in word:
             value = bits >> offset & (1 << field.width) - 1
@@ -262,11 +266,12 @@ to even.
 Source ACCUMULATORS takes the array's next `tiles` blocks of ny * nx rows; wy = wx = 1 and one operand.
 
 Parameters are sets of three planes, each padded to whole memory words: int32 bias [cols], int32 multiplier
-[cols] (not negative), uint8 shift [cols] (at most 62); one set follows the other. Source ACCUMULATORS uses set t in tile t,
-entry c for column c. Source MEMORY uses entry 0 for every element: bias and multiplier of set 0 for A and of set 1 for B,
-the shift of set 0.""",
+[cols] (not negative), uint8 shift [cols] (at most 62); one set follows the other. Source ACCUMULATORS uses set t in
+tile t, entry c for column c. Source MEMORY uses entry 0 for every element: bias and multiplier of set 0 for A and of
+set 1 for B, the shift of set 0.""",
     _unit("operand A", "operand B", "output") + (
-        (_u("params", _ADDR, "first parameter set; a multiple of the memory's word"), _u("source", 1, "MEMORY or ACCUMULATORS"),
+        (_u("params", _ADDR, "first parameter set; a multiple of the memory's word"),
+         _u("source", 1, "MEMORY or ACCUMULATORS"),
          _u("operands", 1, "1: B takes part too"), _u("reduce", 1, "SUM or MAX"),
          _u("rounding", 2, "SINGLE, DOUBLE or EVEN"), _skip(3)),
         (_u("in_type", 2, "element type of A and B: INT8, INT16, INT32"), _u("out_type", 2, "of the output"), _skip(12),
@@ -309,7 +314,8 @@ def disassemble(words: list[int]) -> list[str]:
 
 def markdown() -> str:
     """The reference document of the instruction set."""
-    out = ["# Instruction set", "", "Generated from `rtl/isa.py`; do not edit.", "", (__doc__ or "").split("\n", 2)[2].strip(), ""]
+    out = ["# Instruction set", "", "Generated from `rtl/isa.py`; do not edit.", "",
+           (__doc__ or "").split("\n", 2)[2].strip(), ""]
     for kind in TYPES:
         out += [f"## {kind.name} (opcode 0x{kind.opcode:02x}, {kind.length} words)", "", kind.doc, "",
                 "| word | bits | field | meaning |", "|---|---|---|---|"]

@@ -30,18 +30,20 @@ class Machine(wiring.Component):
     -------
     host: register bus; see `registers.REGISTERS` for the map.
     external: external memory, where `config.external_bytes` is not 0.
-    external_reset: the movers are reset; external memory is to forget what is under way (a write burst may stop halfway).
+    external_reset: the movers are reset; external memory is to forget what is under way (a write burst may stop
+    halfway).
     interrupt: 1 while an enabled interrupt is pending.
     running: 1 from a start to END or an error.
-    <unit>_retired: an instruction of the unit has ended in this cycle. counters: all performance counters, in the order of
-    `counter_names`; these are for traces, a board leaves them open.
+    <unit>_retired: an instruction of the unit has ended in this cycle. counters: all performance counters, in the order
+    of `counter_names`; these are for traces, a board leaves them open.
     """
 
     def __init__(self, config: Config, *, simulated: bool = False) -> None:
         self.config = config
         c = config
         self.units: dict[str, wiring.Component] = {
-            "array": ArrayUnit(c.rows, c.cols, c.word_bytes, c.accumulator_rows, "generic" if simulated else c.multiplier),
+            "array": ArrayUnit(c.rows, c.cols, c.word_bytes, c.accumulator_rows,
+                               "generic" if simulated else c.multiplier),
             "vector": VectorUnit(c.cols, c.word_bytes, c.vector_lanes),
         }
         if c.external_bytes:
@@ -92,12 +94,14 @@ class Machine(wiring.Component):
         last = len(self.units)
         wiring.connect(m, self._sequencer.take, self._semaphores.takes[last])
         wiring.connect(m, self._sequencer.give, self._semaphores.gives[last])
-        m.d.comb += [
+        m.d.sync += [  # a cycle late: errors come late in their cycle
             self._sequencer.memory_error.eq(memory.error),
             self._sequencer.memory_address.eq(memory.error_address),
             self._sequencer.semaphore_error.eq(self._semaphores.error),
             self._sequencer.semaphore_number.eq(self._semaphores.error_semaphore),
             self._sequencer.progress.eq(reduce(or_, busy)),
+        ]
+        m.d.comb += [
             self._counters.running.eq(self._sequencer.running),
             self.running.eq(self._sequencer.running),
             self.counters.eq(self._counters.values),

@@ -99,7 +99,8 @@ class HostBus(wiring.Signature):
     """Register bus, seen from the initiator: one response a request, in order."""
 
     def __init__(self) -> None:
-        super().__init__({"request": Out(stream.Signature(HostRequest)), "response": In(stream.Signature(HostResponse))})
+        super().__init__({"request": Out(stream.Signature(HostRequest)),
+                          "response": In(stream.Signature(HostResponse))})
 
 
 def accumulator_row(cols: int) -> data.StructLayout:

@@ -6,13 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ADDRESS_BITS
 from .ports import MemoryReadPort
+from .skid import Skid
 
 
 class ReadAhead(wiring.Component):
     """Turns addresses into words, in order, with back-pressure on a memory port that has none.
 
     A word asked for takes a place in the queue until `o` gives it away; with `depth` of at least the memory's
-    latency plus 3 a word can go through every cycle.
+    latency plus 4 a word can go through every cycle.
 
     Parameters
     ----------
@@ -37,12 +38,14 @@ class ReadAhead(wiring.Component):
         m = Module()
         m.submodules.words = words = fifo.SyncFIFO(width=8 * self._word_bytes, depth=self._depth)
         room = Signal(range(self._depth + 1), init=self._depth)
-        asks, gives = self.port.request.valid & self.port.request.ready, self.o.valid & self.o.ready
+        asks, gives = self.i.valid & self.i.ready, self.o.valid & self.o.ready
         m.d.sync += room.eq(room - asks + gives)
+        m.submodules.skid = skid = Skid(unsigned(ADDRESS_BITS))  # the memory's grant comes late in the cycle
+        wiring.connect(m, skid.o, wiring.flipped(self.port.request))
         m.d.comb += [
-            self.port.request.payload.eq(self.i.payload),
-            self.port.request.valid.eq(self.i.valid & (room != 0)),
-            self.i.ready.eq(self.port.request.ready & (room != 0)),
+            skid.i.payload.eq(self.i.payload),
+            skid.i.valid.eq(self.i.valid & (room != 0)),
+            self.i.ready.eq(skid.i.ready & (room != 0)),
             words.w_data.eq(self.port.response.payload),
             words.w_en.eq(self.port.response.valid),
             self.o.payload.eq(words.r_data),

@@ -53,21 +53,30 @@ class VectorWriter(wiring.Component):
         m.submodules.signaller = signaller = Signaller()
         connect(m, signaller.o, flipped(self.give))
         closing = data.View(Closing, opened.r_data)
+        shown = Signal()  # a request is in the registers: the memory decides late in the cycle
         store, request = self.stores.payload, self.write.request
-        free, over = Signal(), Signal()
+        final, free, over, move = Signal(), Signal(), Signal(), Signal()
+        written = Signal.like(request.payload, reset_less=True)
         m.d.comb += [
+            request.payload.eq(written),
             opened.w_data.eq(self.open.payload), opened.w_en.eq(self.open.valid), self.open.ready.eq(opened.w_rdy),
-            request.payload.address.eq(store.address),
-            request.payload.mask.eq(Cat(store.count > byte for byte in range(self._word_bytes))),
-            request.payload.data.eq(self.words.payload),
-            free.eq(~store.final | (opened.r_rdy & ~signaller.i.valid)),
-            request.valid.eq(self.stores.valid & self.words.valid & free),
-            self.stores.ready.eq(self.words.valid & free & request.ready),
-            self.words.ready.eq(self.stores.valid & free & request.ready),
-            over.eq(request.valid & request.ready & store.final),
+            free.eq(~final | ~signaller.i.valid),
+            request.valid.eq(shown & free),
+            move.eq(~shown | (free & request.ready)),
+            self.stores.ready.eq(self.words.valid & move),
+            self.words.ready.eq(self.stores.valid & move),
+            over.eq(request.valid & request.ready & final),
             opened.r_en.eq(over),
             self.busy.eq(opened.r_rdy | signaller.i.valid | self.retired.valid),
         ]
+        with m.If(move):
+            m.d.sync += [
+                shown.eq(self.stores.valid & self.words.valid),
+                final.eq(store.final),
+                written.address.eq(store.address),
+                written.mask.eq(Cat(store.count > byte for byte in range(self._word_bytes))),
+                written.data.eq(self.words.payload),
+            ]
         with m.If(self.open.valid & self.open.ready):
             m.d.sync += self.slot.eq(self.slot + 1)
         m.d.sync += [self.retired.valid.eq(over), self.retired.tag.eq(closing.tag)]

@@ -9,9 +9,9 @@ import cocotb
 from amaranth import signed
 from amaranth.lib import data
 from cocotb.triggers import RisingEdge, Timer
+
 from systolith.rtl.accumulators import Accumulators, Entry, Wave
 from systolith.rtl.ports import accumulator_row
-
 from tb.harness import parameters
 from tb.streams import Sink, pack, read, silent, stalls, start
 

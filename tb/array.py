@@ -6,9 +6,9 @@ from typing import Any
 import cocotb
 from amaranth import signed
 from amaranth.lib import data
+
 from systolith.rtl.array import RowPayload, SystolicArray
 from systolith.rtl.ports import accumulator_row
-
 from tb.harness import parameters
 from tb.multiply import MODELS, ice40_model
 from tb.streams import Sink, Source, read, silent, stalls, start

@@ -11,8 +11,8 @@ import cocotb
 from amaranth import signed
 from amaranth.lib import data
 from cocotb.triggers import RisingEdge
-from systolith.rtl.multiply import Products
 
+from systolith.rtl.multiply import Products
 from tb.harness import ROOT, parameters
 from tb.streams import pack, read, start, unpack
 

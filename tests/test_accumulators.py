@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from systolith.rtl.accumulators import Accumulators
 
+from systolith.rtl.accumulators import Accumulators
 from tests.streams import check, silent, simulate, stalls
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from amaranth import ResetInserter, Signal
+
 from systolith.rtl.array import SystolicArray
 from systolith.rtl.multiply import Products
-
 from tests.array_blocks import array_blocks
 from tests.streams import check, send, silent, simulate, stalls
 

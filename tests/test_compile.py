@@ -94,7 +94,8 @@ def test_a_damaged_file_says_so(tmp_path):
 
 
 def test_what_does_not_fit_says_by_how_much():
-    with pytest.raises(UserError, match=r"needs \d+ bytes and edge has 65536: \d+ bytes too many .*largest at conv_2: conv_0 32x32x16"):
+    with pytest.raises(UserError, match=r"needs \d+ bytes and edge has 65536: \d+ bytes too many "
+                                        r".*largest at conv_2: conv_0 32x32x16"):
         compile_graph(resnet8(), preset("edge").replace(memory_bytes=65536), ring_tiles=128)
 
 

@@ -14,9 +14,11 @@ def test_presets_survive_json(name):
 
 @pytest.mark.parametrize("changes, sentence", [
     ({"rows": 0}, "rows must be from 1 to 128, not 0"), ({"rows": "x"}, "rows must be a whole number, not 'x'"),
-    ({"rows": 32}, r"word_bytes must be at least rows and cols \(32\), not 16"), ({"banks": 3}, "banks must be a power of two"),
+    ({"rows": 32}, r"word_bytes must be at least rows and cols \(32\), not 16"),
+    ({"banks": 3}, "banks must be a power of two"),
     ({"banks": 1}, "banks must be at least 2"), ({"memory_bytes": 100}, "memory_bytes must be a multiple"),
-    ({"external_bytes": 3}, "external_bytes must be 0 or a power of two"), ({"multiplier": "x"}, "multiplier must be one of"),
+    ({"external_bytes": 3}, "external_bytes must be 0 or a power of two"),
+    ({"multiplier": "x"}, "multiplier must be one of"),
     ({"queue_words": 8}, "queue_words must hold"), ({"speed": 1}, "a configuration has no 'speed'"),
     ({"vector_lanes": 32}, "vector_lanes must be at most word_bytes"), ({"watchdog_cycles": 1}, "watchdog_cycles"),
 ])

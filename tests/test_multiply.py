@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from systolith.gen.verilog import emit
 from systolith.rtl.multiply import Products
-
 from tests.streams import simulate
 
 

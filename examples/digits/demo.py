@@ -17,9 +17,9 @@ from systolith.gen.emit.artefact import save
 from systolith.gen.errors import UserError
 from systolith.gen.float_graph import float_execute
 from systolith.gen.frontend import import_float, import_model, load_model
+from systolith.gen.hardware import write_machine
 from systolith.gen.presets import preset
 from systolith.gen.run import Session
-from systolith.gen.hardware import write_machine
 from systolith.sim.golden.execute import execute_batch, quantise_inputs
 
 HERE = Path(__file__).resolve().parent
@@ -87,8 +87,9 @@ def main() -> int:
     print(pictures(digits.test_images[:count], [f"{a}" if a == label else f"{a} ({label})"
                                                 for a, label in zip(answers, digits.test_labels, strict=False)],
                    across=5, shades=shades_for(sys.stdout.encoding)))
-    print(f"recognised {sum(a == b for a, b in zip(answers, digits.test_labels.tolist()))} of {count}; "
-          f"accuracy on {len(digits.test_labels)} test images: float {float_accuracy:.2%}, int8 {integer_accuracy:.2%}\n")
+    print(f"recognised {sum(a == b for a, b in zip(answers, digits.test_labels.tolist(), strict=False))} "
+          f"of {count}; accuracy on {len(digits.test_labels)} test images: "
+          f"float {float_accuracy:.2%}, int8 {integer_accuracy:.2%}\n")
     report.console().print(report.layer_table(record))
     for line in report.summary_lines(record):
         print(line)

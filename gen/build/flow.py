@@ -41,7 +41,7 @@ def run_tool(arguments: Sequence[str], log: Path, folder: Path) -> None:
     if done.returncode:
         text = log.read_text(errors="replace").splitlines()
         errors = [line for line in text if "ERROR" in line] or text[-3:]
-        raise UserError(f"{Path(arguments[0]).name} fails (see {log}): " + "; ".join(errors[:3]))
+        raise UserError(f"{Path(arguments[0]).name} ends with {done.returncode} (see {log}): " + "; ".join(errors[:3]))
 
 
 def run_flow(name: str, device: dict[str, str], folder: Path, seed: int, progress: Progress) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def run_flow(name: str, device: dict[str, str], folder: Path, seed: int, progres
     step("synthesis", yosys, "-Q", "-p", f"synth_ecp5 -top {name} -json {name}.json", f"{name}.v")
     step("route", nextpnr, f"--{device['part']}", "--package", device["package"], "--speed", device["speed"],
          "--json", f"{name}.json", "--lpf", f"{name}.lpf", "--textcfg", f"{name}.config", "--report", "report.json",
-         "--seed", str(seed), "--timing-allow-fail")
+         "--router", "router2", "--seed", str(seed), "--timing-allow-fail")
     step("pack", ecppack, "--compress", f"{name}.config", f"{name}.bit")
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     report["seconds"] = seconds

@@ -4,8 +4,8 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from systolith.gen import graph as core
 from systolith.gen.errors import UserError
+from systolith.gen.files import write_whole
 from systolith.gen.graph import Graph, Node, Tensor
 from systolith.rtl.config import Config
 
@@ -92,7 +93,8 @@ def _graph_from_json(entry: dict[str, Any], arrays: Any) -> Graph:
         nodes.append(kind(**{name: arrays[value["array"]] if isinstance(value, dict) else _tuple(value)
                              for name, value in values.items()}))
     tensors = [Tensor(**{k: _tuple(v) for k, v in t.items()}) for t in entry["tensors"]]
-    return Graph(entry["name"], tuple(entry["inputs"]), tuple(entry["outputs"]), {t.name: t for t in tensors}, tuple(nodes),
+    return Graph(entry["name"], tuple(entry["inputs"]), tuple(entry["outputs"]),
+                 {t.name: t for t in tensors}, tuple(nodes),
                  {k: tuple(v) for k, v in entry["input_layouts"].items()},
                  {k: tuple(v) for k, v in entry["output_layouts"].items()})
 
@@ -101,7 +103,8 @@ def save(artefact: Artefact, path: Path) -> None:
     """Writes the file whole or not at all; the same artefact gives the same bytes."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     manifest: dict[str, Any] = {
-        "format": FORMAT, "config": dataclasses.asdict(artefact.config), "graph": _graph_to_json(artefact.graph, arrays),
+        "format": FORMAT, "config": dataclasses.asdict(artefact.config),
+        "graph": _graph_to_json(artefact.graph, arrays),
         "program_words": len(artefact.program), "addresses": artefact.addresses, "lifetimes": artefact.lifetimes,
         "layers": [dataclasses.asdict(layer) for layer in artefact.layers], "sizes": artefact.sizes,
     }
@@ -111,19 +114,26 @@ def save(artefact: Artefact, path: Path) -> None:
     manifest["sha256"] = {name: hashlib.sha256(raw).hexdigest() for name, raw in sections.items()}
     text = json.dumps(manifest, indent=1).encode()
     sections = {"manifest.json": text, "manifest.sha256": hashlib.sha256(text).hexdigest().encode()} | sections
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for name, raw in sections.items():
-                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), raw, zipfile.ZIP_DEFLATED, 6)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name, raw in sections.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), raw, zipfile.ZIP_DEFLATED, 6)
+    write_whole(path, whole.getvalue())
 
 
-def load(path: Path) -> Artefact:
-    """Reads a file, checking every section; UserError for one that is missing, damaged or of another format."""
+def load(path: Path, config: Config | None = None) -> Artefact:
+    """Reads a file, checking every section; `UserError` for one that is missing, damaged, of another format, or made
+    for another machine than `config`, where that is given."""
+    artefact = _read(path)
+    if config is not None and artefact.config != config:
+        own, asked = dataclasses.asdict(artefact.config), dataclasses.asdict(config)
+        changes = ", ".join(f"{name} is {own[name]} and not {asked[name]}" for name in own if own[name] != asked[name])
+        raise UserError(f"{path} was compiled for another configuration ({changes}); compile the network again, "
+                        f"or leave out --preset, --config and --set to use the file's own")
+    return artefact
+
+
+def _read(path: Path) -> Artefact:
     if not path.is_file():
         raise UserError(f"there is no file {path}; make it with `systolith compile MODEL.onnx -o {path.name}`")
     damaged = UserError(f"{path} is damaged (a checksum does not match); compile the network again")
@@ -134,14 +144,13 @@ def load(path: Path) -> Artefact:
                 raise damaged
             manifest = json.loads(text)
             if manifest["format"] != FORMAT:
-                raise UserError(f"{path} has format {manifest['format']}, this version reads {FORMAT}; compile the network again")
+                raise UserError(f"{path} has format {manifest['format']}, this version reads {FORMAT}; "
+                                f"compile the network again")
             sections = {name: archive.read(name) for name in manifest["sha256"]}
-    except UserError:
-        raise
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, NotImplementedError, EOFError, RuntimeError):
-        raise damaged from None
-    except Exception as error:  # zlib.error has no public base
-        raise damaged from error
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, NotImplementedError, EOFError, RuntimeError):
+        raise damaged from None  # RuntimeError: a flipped bit says that a section is encrypted
     for name, raw in sections.items():
         if hashlib.sha256(raw).hexdigest() != manifest["sha256"][name]:
             raise damaged

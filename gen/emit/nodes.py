@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from systolith.gen.graph import Add, Conv2D, DTYPES, Graph, Node, Pool2D, Rescale, Reshape, Tensor
+from systolith.gen.graph import DTYPES, Add, Conv2D, Graph, Node, Pool2D, Rescale, Reshape, Tensor
 from systolith.gen.schedule.blocks import Block, array_blocks, vector_blocks
 from systolith.rtl import isa
 from systolith.rtl.config import Config
@@ -30,7 +30,7 @@ class Layout:
 
 
 class Emitter:
-    """Makes the program of a graph for one layout. Made twice: the first time for the sizes, then with the addresses."""
+    """Makes the program of a graph for one layout. Made twice: first for the sizes, then with the addresses."""
 
     def __init__(self, graph: Graph, config: Config, layout: Layout) -> None:
         self.graph, self.config, self.layout = graph, config, layout
@@ -38,6 +38,8 @@ class Emitter:
         self.parameters = bytearray()
         self._sets: dict[bytes, int] = {}
         self.weights = bytearray()
+        self.node = ""
+        """Name of the operator that code is made for."""
         self._tile = 0  # weight tiles that the array has read so far, for the place in the ring
 
     def run(self) -> None:
@@ -45,6 +47,7 @@ class Emitter:
         if self.layout.ring_tiles:
             self.program.add(isa.SYNC, signal0=WEIGHT_FREE, signal0_count=self.layout.ring_tiles)
         for tag, node in enumerate(self.graph.nodes):
+            self.node = node.name
             EMIT[type(node)](self, tag, node)
         self.program.add(isa.END)
 
@@ -81,9 +84,9 @@ def _stream_weights(e: Emitter, tag: int, external: int, tiles: int) -> int:
     done = 0
     while done < tiles:  # an instruction counts 65535 blocks at most
         count = min(tiles - done, 65535)
-        e.program.add(isa.MOVE_IN, tag=tag, a=e.layout.ring + (e._tile + done) % ring * tile, external=external + done * tile,
-                      block_bytes=tile, blocks=count, take=WEIGHT_FREE, give=WEIGHT_READY, step=tile, external_step=tile,
-                      ring=e.layout.ring, ring_bytes=ring * tile)
+        e.program.add(isa.MOVE_IN, tag=tag, a=e.layout.ring + (e._tile + done) % ring * tile,
+                      external=external + done * tile, block_bytes=tile, blocks=count, take=WEIGHT_FREE,
+                      give=WEIGHT_READY, step=tile, external_step=tile, ring=e.layout.ring, ring_bytes=ring * tile)
         done += count
     e._tile += tiles
     return first
@@ -110,18 +113,20 @@ def emit_conv(e: Emitter, tag: int, node: Conv2D) -> None:
                     "ready": WEIGHT_READY, "free": WEIGHT_FREE}
         else:
             weights = e.layout.ring + stored
-        e.program.add(isa.ARRAY, tag=tag, a=e.address(x.name), b=weights, rows_y=block.height, rows_x=block.width, ky=ky, kx=kx,
-                      kc=kc, tiles=tiles, pad=x.zero_point, y_start=first_row, height=height, y_step=sy, y_dilation=dy,
-                      x_start=(block.x * sx - left) * channels, row_bytes=width * channels, row_pitch=width * channels,
+        e.program.add(isa.ARRAY, tag=tag, a=e.address(x.name), b=weights, rows_y=block.height, rows_x=block.width,
+                      ky=ky, kx=kx, kc=kc, tiles=tiles, pad=x.zero_point, y_start=first_row, height=height,
+                      y_step=sy, y_dilation=dy, x_start=(block.x * sx - left) * channels,
+                      row_bytes=width * channels, row_pitch=width * channels,
                       x_step=sx * channels, kx_step=dx * channels, kc_step=config.rows, **ring,
                       **e.program.wait(VECTOR_TO_ARRAY, [(x.name, max(first_row, 0), max(end_row, 1))]))
         e.program.vector(tag=tag, params=parameters, source=isa.ACCUMULATORS, rounding=node.rounding, tiles=tiles,
-                         elems=min(config.cols, out.shape[2]), elems_last=last, wy=1, wx=1, low=node.low, high=node.high,
-                         c_tile=config.cols * _size(out), in_type=isa.INT32, **_output(e, out, block))
+                         elems=min(config.cols, out.shape[2]), elems_last=last, wy=1, wx=1, low=node.low,
+                         high=node.high, c_tile=config.cols * _size(out), in_type=isa.INT32, **_output(e, out, block))
         e.program.made(out.name, block.y, block.height)
 
 
-def _memory_vector(e: Emitter, tag: int, node: Add | Pool2D | Rescale, block: Block, parameters: int, **values: int) -> None:
+def _memory_vector(e: Emitter, tag: int, node: Add | Pool2D | Rescale, block: Block, parameters: int,
+                   **values: int) -> None:
     """A VECTOR on memory operands, whole pixels of all channels at a time; `values` go before what is usual."""
     x, out = e.tensor(node.inputs[0]), e.tensor(node.output)
     pixel = x.shape[2] * _size(x)
@@ -131,8 +136,8 @@ def _memory_vector(e: Emitter, tag: int, node: Add | Pool2D | Rescale, block: Bl
               "in_type": _TYPES[x.dtype]} | _output(e, out, block) | values
     first = max(fields["y_start"], 0)
     end = fields["y_start"] + (block.height - 1) * fields["y_step"] + (fields["wy"] - 1) * fields["wy_step"] + 1
-    e.program.vector(tag=tag, params=parameters, source=isa.MEMORY, rounding=node.rounding, low=node.low, high=node.high,
-                     tiles=1, **fields,
+    e.program.vector(tag=tag, params=parameters, source=isa.MEMORY, rounding=node.rounding, low=node.low,
+                     high=node.high, tiles=1, **fields,
                      **e.program.wait(VECTOR_TO_VECTOR, [(name, first, max(end, 1)) for name in node.inputs]))
     e.program.made(out.name, block.y, block.height)
 
@@ -154,9 +159,9 @@ def emit_add(e: Emitter, tag: int, node: Add) -> None:
     runs, elements = _flat(out)
     pixel = elements * _size(a)
     for block in vector_blocks(out.shape[0], out.shape[1]):
-        _memory_vector(e, tag, node, Block(block.y, 0, block.height, runs), parameters, operands=1, b=e.address(b.name),
-                       a_row=runs * pixel, a_pixel=pixel, b_row=runs * pixel, b_pixel=pixel, c_pixel=elements * _size(out),
-                       width=runs, elems=elements, elems_last=elements)
+        _memory_vector(e, tag, node, Block(block.y, 0, block.height, runs), parameters, operands=1,
+                       b=e.address(b.name), a_row=runs * pixel, a_pixel=pixel, b_row=runs * pixel, b_pixel=pixel,
+                       c_pixel=elements * _size(out), width=runs, elems=elements, elems_last=elements)
 
 
 def _inside(size: int, start: int, kernel: int, dilation: int) -> int:
@@ -164,7 +169,8 @@ def _inside(size: int, start: int, kernel: int, dilation: int) -> int:
     return sum(0 <= start + k * dilation < size for k in range(kernel))
 
 
-def _border_groups(out: int, size: int, stride: int, pad: int, kernel: int, dilation: int) -> list[tuple[int, int, int]]:
+def _border_groups(out: int, size: int, stride: int, pad: int, kernel: int,
+                   dilation: int) -> list[tuple[int, int, int]]:
     """Runs of output positions with the same number of window positions inside: (start, length, inside)."""
     groups: list[tuple[int, int, int]] = []
     for at in range(out):
@@ -188,7 +194,8 @@ def emit_pool(e: Emitter, tag: int, node: Pool2D) -> None:
     for block, multiplier, shift in blocks:
         parameters = e.parameter_address(scalar_parameters([(x.zero_point, multiplier)], shift, e.config))
         _memory_vector(e, tag, node, block, parameters, reduce=isa.MAX if node.mode == "max" else isa.SUM,
-                       y_start=block.y * node.strides[0] - node.padding[0], x_start=block.x * node.strides[1] - node.padding[1],
+                       y_start=block.y * node.strides[0] - node.padding[0],
+                       x_start=block.x * node.strides[1] - node.padding[1],
                        y_step=node.strides[0], x_step=node.strides[1], wy=node.kernel[0], wx=node.kernel[1],
                        wy_step=node.dilations[0], wx_step=node.dilations[1])
 
@@ -210,4 +217,3 @@ def emit_reshape(e: Emitter, tag: int, node: Reshape) -> None:
 EMIT: dict[type[Node], Callable[[Emitter, int, Node], None]] = {
     Conv2D: emit_conv, Add: emit_add, Pool2D: emit_pool, Rescale: emit_rescale, Reshape: emit_reshape,  # type: ignore[dict-item]
 }
-

@@ -39,7 +39,7 @@ class Program:
         return max((index for _, _, index in self._writers.get(tensor, [])), default=-1)
 
     def wait(self, semaphore: int, needs: list[tuple[str, int, int]]) -> dict[str, int]:
-        """Fields of an instruction that reads rows [first, end) of tensors: wait until the VECTORs that make them are done."""
+        """Fields of an instruction that reads rows [first, end) of tensors: wait for the VECTORs that make them."""
         last = max((index for tensor, first, end in needs for a, b, index in self._writers.get(tensor, [])
                     if a < end and first < b), default=-1)
         count = last + 1 - self._taken[semaphore]
@@ -55,7 +55,8 @@ class Program:
 
     def vector(self, **values: int) -> None:
         """A VECTOR instruction that signals its end."""
-        self.add(isa.VECTOR, signal0=VECTOR_TO_ARRAY, signal0_count=1, signal1=VECTOR_TO_VECTOR, signal1_count=1, **values)
+        self.add(isa.VECTOR, signal0=VECTOR_TO_ARRAY, signal0_count=1, signal1=VECTOR_TO_VECTOR, signal1_count=1,
+                 **values)
         self.vectors += 1
 
     def words(self) -> list[int]:

@@ -30,6 +30,7 @@ def import_model(path: str | Path, calibration: Calibration | None = None, *, pe
         return import_qdq(model, name)
     graph = import_float(model, name)
     if calibration is None:
-        raise UserError(f"{path} is a float network: give calibration data (typical inputs) to quantise it with")
+        raise UserError(f"{path} is a float network: give calibration data (typical inputs) to quantise it with, "
+                        f"--calibrate DATA.npz with an array [N, ...] for each of {', '.join(graph.inputs)}")
     graph = run_passes(graph)
     return quantise(graph, samples(graph, calibration), percentile=percentile, least_error=least_error)

@@ -4,11 +4,11 @@ import math
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from ..float_graph import FloatAdd, FloatAffine, FloatClamp
 from .builder import Builder, Operation, Unsupported, Value
+from .load import type_name
 from .operators import operator
 
 Array = NDArray[Any]
@@ -127,7 +127,7 @@ def identity(b: Builder, op: Operation) -> None:
 
 @operator("Cast", unit="none", notes="to a float type", attributes=("to", "saturate", "round_mode"))
 def cast(b: Builder, op: Operation) -> None:
-    kind = onnx.TensorProto.DataType.Name(op.attributes["to"])
+    kind = type_name(op.attributes["to"])
     if kind not in ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"):
         raise Unsupported(f"it casts to {kind}", "keep to float")
     _alias(b, op, b.value(op.inputs[0]).index)

@@ -11,10 +11,8 @@ from ..errors import UserError
 from ..float_graph import FloatGraph, FloatReshape
 from . import elementwise, layers  # noqa: F401  they enter their handlers
 from .builder import Builder, Operation, Unsupported, Value, image_index
-from .load import opset
+from .load import FLOATS, opset, type_name
 from .operators import ADVICE, OPERATORS, OTHERWISE
-
-FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
 
 
 def import_float(model: onnx.ModelProto, name: str) -> FloatGraph:
@@ -52,7 +50,7 @@ def _input(b: Builder, entry: onnx.ValueInfoProto) -> tuple[int, ...]:
     """Enters an input of the network; returns its shape in the file, the batch being 1."""
     kind = entry.type.tensor_type
     if kind.elem_type not in FLOATS:
-        raise UserError(f"input {entry.name!r} is {onnx.TensorProto.DataType.Name(kind.elem_type)}, not float; "
+        raise UserError(f"input {entry.name!r} is {type_name(kind.elem_type)}, not float; "
                         "give the network its first float tensor as the input")
     layout: list[int] = []
     for place, dimension in enumerate(kind.shape.dim):

@@ -25,7 +25,8 @@ def samples(graph: FloatGraph, calibration: Calibration) -> Iterator[dict[str, N
 
 def _given(sample: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     if name not in sample:
-        raise UserError(f"the calibration data has no {name!r}; it has {', '.join(sample) or 'nothing'}")
+        raise UserError(f"the calibration data has no {name!r}, which is an input of the network; "
+                        f"it has {', '.join(sample) or 'nothing'}")
     return np.asarray(sample[name])
 
 

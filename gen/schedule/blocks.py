@@ -17,7 +17,7 @@ def _even(total: int, most: int) -> list[tuple[int, int]]:
     """`total` cut into the fewest pieces of at most `most`, as equal as can be: (start, length) of each."""
     count = -(-total // most)
     edges = [total * i // count for i in range(count + 1)]
-    return [(a, b - a) for a, b in zip(edges, edges[1:])]
+    return [(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
 
 
 def array_blocks(height: int, width: int, accumulator_rows: int) -> list[Block]:

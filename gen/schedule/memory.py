@@ -1,4 +1,4 @@
-"""Addresses of tensors in the unified memory: rectangles of lifetime x bytes that must not overlap, packed by CP-SAT."""
+"""Addresses of tensors in the unified memory: rectangles of lifetime x bytes without overlap, packed by CP-SAT."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Integer networks with seeded random weights: the shapes of a known network where its trained weights are not at hand."""
+"""Integer networks with seeded random weights: the shapes of a network whose trained weights are not at hand."""
 
 import numpy as np
 
@@ -27,7 +27,8 @@ class Builder:
         """Convolution with "same" padding, ReLU or not."""
         shape = self.tensors[x].shape
         out_h, out_w = -(-shape[0] // stride), -(-shape[1] // stride)
-        down, across = (max(0, (o - 1) * stride + kernel - size) for o, size in zip((out_h, out_w), shape))
+        down, across = (max(0, (o - 1) * stride + kernel - size)
+                        for o, size in zip((out_h, out_w), shape[:2], strict=True))
         padding = (down // 2, across // 2, down - down // 2, across - across // 2)
         weights = self.random.integers(-127, 128, (channels, kernel, kernel, shape[2]), np.int8)
         multiplier, shift = quantise_scale(1 / (73 * np.sqrt(kernel * kernel * shape[2])))

@@ -8,14 +8,18 @@ from numpy.typing import NDArray
 from systolith.rtl.isa import DOUBLE, EVEN, SINGLE
 
 
+class ScaleError(ValueError):
+    """A scale that no multiplier and shift can hold."""
+
+
 def quantise_scale(scale: float) -> tuple[int, int]:
     """Multiplier (31 bits, not negative) and right shift (0 to 62) with `multiplier / 2**shift` nearest to `scale`.
 
     `scale` is the float64 quotient of float32 scales. Formula: TOSA RESCALE / TensorFlow Lite's QuantizeMultiplier.
-    Raises ValueError for a scale that is negative, not finite, or 2**31 and more.
+    Raises ScaleError for a scale that is negative, not finite, or 2**31 and more.
     """
     if not (math.isfinite(scale) and 0 <= scale < 2.0 ** 31):
-        raise ValueError(f"a scale must be from 0 to 2**31, not {scale}")
+        raise ScaleError(f"a scale must be from 0 to 2**31, not {scale}")
     q, e = math.frexp(scale)
     multiplier = round(q * 2 ** 31)
     if multiplier == 1 << 31:
@@ -46,6 +50,9 @@ def rescale(
     acc: NDArray[np.int32], multiplier: NDArray[np.int64] | int, shift: NDArray[np.int64] | int, *,
     rounding: int = SINGLE, zero_point: int = 0, low: int = -128, high: int = 127,
 ) -> NDArray[np.int32]:
-    """clamp(round(acc * multiplier / 2**shift) + zero_point, low, high); multiplier and shift broadcast over channels (last axis)."""
+    """clamp(round(acc * multiplier / 2**shift) + zero_point, low, high).
+
+    Multiplier and shift broadcast over channels (last axis).
+    """
     product = np.asarray(acc, np.int64) * np.asarray(multiplier, np.int64)
     return np.clip(round_shift(product, shift, rounding) + zero_point, low, high).astype(np.int32)

@@ -1,7 +1,7 @@
 """Executes a program as the machine does, an instruction at a time, without clocks: same memory image, same results.
 
-Every unit is a Python generator that yields while it cannot go on; they take turns, so any order that the semaphores allow
-is legal and a program that would hang the machine is found (`Deadlock`).
+Every unit is a Python generator that yields while it cannot go on; they take turns, so any order that the semaphores
+allow is legal and a program that would hang the machine is found (`Deadlock`).
 """
 
 from collections import deque
@@ -176,7 +176,8 @@ class Machine:
             yield from self._take("move_in" if inward else "move_out", i.take, 1)
             inside = self._range(address, i.block_bytes)
             if external + i.block_bytes > self.external.size:
-                raise MachineError(f"the external memory of {self.external.size} bytes ends before {external + i.block_bytes}")
+                raise MachineError(f"the external memory of {self.external.size} bytes ends before "
+                                   f"{external + i.block_bytes}")
             if inward:
                 self.memory[inside] = self.external[external:external + i.block_bytes]
             else:
@@ -206,7 +207,8 @@ class Machine:
             total = np.zeros((i.rows_y * i.rows_x, c.cols))
             for k in range(len(x)):
                 yield from self._take("array", i.ready, 1)
-                tile = self.memory[self._range(address, c.weight_tile_bytes)].view(np.int8).reshape(c.rows, c.word_bytes)
+                raw = self.memory[self._range(address, c.weight_tile_bytes)]
+                tile = raw.view(np.int8).reshape(c.rows, c.word_bytes)
                 total += x[k] @ tile[:, :c.cols].astype(np.float64)  # exact: every sum is below 2**53
                 self._give(i.free, 1)
                 address += c.weight_tile_bytes

@@ -16,7 +16,7 @@ from systolith.rtl.config import Config
 from systolith.rtl.errors import ErrorCode
 from systolith.rtl.register_map import BY_NAME
 
-from .engine import Design, Progress, RtlEngine, design
+from .engine import EXTERNAL_BYTES, Design, Progress, RtlEngine, design
 from .icarus import IcarusEngine
 from .verilator import VerilatorEngine
 
@@ -44,13 +44,18 @@ def _design(config: Config) -> tuple[Design, list[str]]:
 class RtlSession:
     """A machine in a simulator with a network loaded."""
 
-    def __init__(self, artefact: Artefact, engine: str, *, trace: Path | None = None, progress: Progress | None = None) -> None:
+    def __init__(self, artefact: Artefact, engine: str, *, trace: Path | None = None,
+                 progress: Progress | None = None) -> None:
         machine, self.counter_names = _design(artefact.config)
-        self.engine = _ENGINES[engine](machine, trace=trace, progress=progress)
+        self.engine = _ENGINES[engine](machine, trace=trace, progress=progress,
+                                       external_size=max(EXTERNAL_BYTES, len(artefact.external)))
         self.load(artefact)
 
     def load(self, artefact: Artefact) -> None:
         """Puts another network, compiled for the same machine, into the memories."""
+        if len(artefact.external) > len(self.engine.external):
+            raise ValueError(f"{artefact.graph.name} needs {len(artefact.external)} bytes of external memory, "
+                             f"the simulation has {len(self.engine.external)}")
         self.artefact = artefact
         self.engine.external[:len(artefact.external)] = artefact.external
         self.engine.write_memory(0, artefact.memory)
@@ -60,7 +65,7 @@ class RtlSession:
         self.engine.close()
 
     def infer(self, inputs: dict[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], Measurement]:
-        """One inference on integer inputs [height, width, channels]; `MachineStopped` where the machine ends in an error."""
+        """One inference on integer inputs [height, width, channels]; `MachineStopped` where it ends in an error."""
         artefact, engine = self.artefact, self.engine
         for name, value in inputs.items():
             engine.write_memory(artefact.addresses[name], np.ascontiguousarray(value).tobytes())

@@ -1,0 +1,1 @@
+"""RTL simulators: Verilator as a shared library, Icarus Verilog as the reference."""
