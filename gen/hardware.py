@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from systolith.gen.cache import remember
+from systolith.gen.errors import UserError
 from systolith.gen.files import make_folder, require_folder, write_whole
 from systolith.gen.verilog import emit
 from systolith.rtl import isa
+from systolith.rtl.axi_machine import AxiMachine
 from systolith.rtl.bench_top import LATENCY
 from systolith.rtl.config import Config
 from systolith.rtl.errors import ErrorCode
@@ -31,16 +33,25 @@ def describe(machine: Machine) -> dict[str, Any]:
     }
 
 
-def write_machine(config: Config, folder: Path) -> list[Path]:
-    """Writes `systolith_<name>.v` and `.json` into `folder`; their paths."""
+HOSTS = ("bus", "axi-lite")
+
+
+def write_machine(config: Config, folder: Path, host: str = "bus") -> list[Path]:
+    """Writes `systolith_<name>.v` and `.json` into `folder`; their paths.
+
+    `host`: how registers are reached, one of `HOSTS`: the register bus of `rtl.ports`, or AXI4-Lite.
+    """
     name = f"systolith_{config.name}"
+    if host not in HOSTS:
+        raise UserError(f"there is no host interface {host!r}; there are {', '.join(HOSTS)}")
     require_folder(folder)
 
     def make() -> list[str]:
         machine = Machine(config)
-        return [emit(machine, name), json.dumps(describe(machine), indent=1) + "\n"]
+        top = AxiMachine(config) if host == "axi-lite" else machine
+        return [emit(top, name), json.dumps(describe(machine) | {"host": host}, indent=1) + "\n"]
 
-    verilog, description = remember("machine", config.to_json(), make)
+    verilog, description = remember("machine", f"{host} {config.to_json()}", make)
     texts = {folder / f"{name}.v": verilog, folder / f"{name}.json": description}
     make_folder(folder)
     for path, text in texts.items():

@@ -1,8 +1,11 @@
 """Documents: generated ones are up to date, and links and commands of the others lead somewhere."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,19 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 @pytest.mark.parametrize("name", ["isa.md", "registers.md"])
 def test_generated(name):
     assert (DOCS / name).read_text() == documents()[name], f"run `python -m systolith.gen.documents` for docs/{name}"
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="there is no C++ compiler")
+def test_readme_commands_work(tmp_path):
+    """The block under "Using it", in its order, as a user types it."""
+    block = (ROOT / "README.md").read_text().split("## Using it")[1].split("```")[1].strip().splitlines()
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                                "SYSTOLITH_CACHE": str(ROOT / "build")}
+    assert len(block) > 5
+    for command in block:
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -3,6 +3,7 @@
 Training images also set the ranges of the quantised network; the test images only judge it.
 """
 
+import sys
 from dataclasses import dataclass
 from functools import cache
 
@@ -39,3 +40,9 @@ def load() -> Digits:
 def calibration() -> dict[str, NDArray[np.float32]]:
     """Training images that set the ranges of the activations, keyed by the network's input name."""
     return {"image": load().train_images[:CALIBRATION_IMAGES]}
+
+
+if __name__ == "__main__":
+    name = sys.argv[1] if len(sys.argv) == 2 else "images.npz"
+    np.savez(name, image=load().test_images[:20])
+    print(f"{name}: 20 test images, float32 [20, 1, 8, 8], under the network's input name")

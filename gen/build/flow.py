@@ -24,7 +24,7 @@ def find_tool(name: str) -> str:
         found = shutil.which(candidate) if candidate else None
         if found:
             return found
-    raise UserError(f"{name} is missing: pip install 'systolith[fpga]', or set {_TOOLS[name]}")
+    raise UserError(f"{name} is missing: run `make fpga`, or set {_TOOLS[name]} to where it is")
 
 
 def version(tool: str) -> str:
@@ -58,7 +58,11 @@ def run_flow(name: str, device: dict[str, str], folder: Path, seed: int, progres
         run_tool(arguments, folder / f"{what}.log", folder)
         seconds[what] = round(time.monotonic() - begin, 1)
 
-    step("synthesis", yosys, "-Q", "-p", f"synth_ecp5 -top {name} -json {name}.json", f"{name}.v")
+    # abc9, which synth_ecp5 would call, ends without a word on designs of this size in the PyPI build; plain abc does
+    # not, and its mapping is as fast here.
+    step("synthesis", yosys, "-Q", "-p", f"read_verilog {name}.v; synth_ecp5 -top {name} -run begin:map_luts; "
+         f"techmap -map +/lattice/latches_map.v; abc -lut 4:7; clean; synth_ecp5 -top {name} -json {name}.json "
+         "-run map_cells:")
     step("route", nextpnr, f"--{device['part']}", "--package", device["package"], "--speed", device["speed"],
          "--json", f"{name}.json", "--lpf", f"{name}.lpf", "--textcfg", f"{name}.config", "--report", "report.json",
          "--router", "router2", "--seed", str(seed), "--timing-allow-fail")
