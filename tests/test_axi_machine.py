@@ -1,11 +1,10 @@
-"""A machine behind AXI4-Lite: a manager loads a program, runs it and reads the result; the Verilog has the standard's names."""
+"""A machine behind AXI4-Lite: a manager loads a program, runs it and reads what it did."""
 
 from systolith.gen.hardware import write_machine
 from systolith.gen.presets import preset
 from systolith.rtl import isa
 from systolith.rtl.axi_machine import AxiMachine
 from systolith.rtl.register_map import BY_NAME, IDENTIFICATION, MEMORY_AT
-
 from tests.streams import simulate
 
 CONFIG = preset("nano").replace(memory_bytes=4096, accumulator_rows=16, multiplier="generic")
