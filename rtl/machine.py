@@ -1,5 +1,6 @@
 """The whole machine: sequencer, units and movers around one memory, seen through a register bus."""
 
+from collections.abc import Callable
 from functools import reduce
 from operator import or_
 
@@ -9,15 +10,16 @@ from amaranth.lib.wiring import In, Out
 
 from . import isa
 from .array_unit import ArrayUnit
-from .config import Config
+from .config import ADDRESS_BITS, Config
 from .counters import Counters
 from .memory import UnifiedMemory
 from .mover import MoveIn, MoveOut
-from .ports import ExternalPort, HostBus, Retired
+from .ports import ExternalPort, HostBus, Retired, accumulator_row
 from .queue import InstructionQueue
 from .registers import HostRegisters
 from .semaphores import Semaphores
 from .sequencer import Sequencer
+from .skid import Skid
 from .vector_unit import VectorUnit
 
 _TYPES = {isa.UNITS[kind.opcode >> 4]: kind for kind in isa.TYPES if kind.opcode >> 4}
@@ -133,13 +135,17 @@ class Machine(wiring.Component):
 
     def _connect_memory(self, m: Module, memory: UnifiedMemory, registers: HostRegisters) -> None:
         array, vector = self.units["array"], self.units["vector"]
-        wiring.connect(m, array.input, memory.r_feeder)
+        # The feeder is never refused, so that what it asks for is read a cycle later; nobody writes what the others ask.
+        reset = ResetInserter(self._sequencer.unit_reset)
+        self._registered(m, "feeder", array.input, memory.r_feeder, reset)
+        self._registered(m, "params", vector.params, memory.r_params, reset)
+        self._registered(m, "fetch", self._sequencer.memory, memory.r_fetch, lambda part: part)
         wiring.connect(m, array.weights, memory.r_weights)
-        wiring.connect(m, array.o, vector.accumulators)
+        m.submodules.accumulator_rows = rows = reset(Skid(accumulator_row(self.config.cols)))
+        wiring.connect(m, array.o, rows.i)
+        wiring.connect(m, rows.o, vector.accumulators)
         wiring.connect(m, vector.read, memory.r_vector)
-        wiring.connect(m, vector.params, memory.r_params)
         wiring.connect(m, vector.write, memory.w_vector)
-        wiring.connect(m, self._sequencer.memory, memory.r_fetch)
         wiring.connect(m, registers.read, memory.r_host)
         wiring.connect(m, registers.write, memory.w_host)
         if self.config.external_bytes:
@@ -151,6 +157,14 @@ class Machine(wiring.Component):
                     wiring.connect(m, getattr(unit, name), wiring.flipped(getattr(self.external, name)))
             m.d.comb += [move_out.write_done.eq(self.external.write_done),
                          self.external_reset.eq(self._sequencer.unit_reset)]
+
+    def _registered(self, m: Module, name: str, client: wiring.PureInterface, port: wiring.PureInterface,
+                    reset: Callable[[Skid], Skid]) -> None:
+        """A reading port whose requests pass a register: the memory's arbitration gets the whole cycle."""
+        m.submodules[f"{name}_request"] = skid = reset(Skid(unsigned(ADDRESS_BITS)))
+        wiring.connect(m, client.request, skid.i)
+        wiring.connect(m, skid.o, port.request)
+        wiring.connect(m, port.response, client.response)
 
     def _connect_host(self, m: Module, registers: HostRegisters) -> None:
         wiring.connect(m, wiring.flipped(self.host), registers.bus)

@@ -7,11 +7,12 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from .isa import VECTOR
 from .issue import Issue
 from .ports import Give, MemoryReadPort, MemoryWritePort, Retired, Take, accumulator_row
+from .skid import Skid
 from .vector_datapath import VectorDatapath, check_sizes
 from .vector_parameters import ParameterFetch
 from .vector_reader import ReadAhead
 from .vector_setup import VectorSetup
-from .vector_walk import VectorWalk
+from .vector_walk import Step, VectorWalk
 from .vector_writer import VectorWriter
 
 EVENTS = data.StructLayout({"busy": 1, "wait_input": 1, "wait_output": 1, "wait_semaphore": 1})
@@ -81,7 +82,9 @@ class VectorUnit(wiring.Component):
         connect(m, datapath.o, writer.words)
         connect(m, writer.write, flipped(self.write))
         connect(m, writer.give, flipped(self.give))
-        _queue(m, "steps", walk.step, datapath.steps, 16)
+        m.submodules.next_step = next_step = Skid(Step)  # the queue's head, in registers
+        _queue(m, "steps", walk.step, next_step.i, 16)
+        connect(m, next_step.o, datapath.steps)
         _queue(m, "stores", walk.store, writer.stores, 32)  # those of queued steps, and of what is in the pipeline
         _begin(m, setup, walk, datapath, writer)
         m.d.comb += [

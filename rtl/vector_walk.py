@@ -63,7 +63,8 @@ class _Loop:
 class VectorWalk(wiring.Component):
     """Runs through tiles, rows, columns, groups of elements, window rows, window columns and operands, innermost last.
 
-    A step a cycle as long as `step`, `store` and `fetch` take them, across instructions too; adders only.
+    A step a cycle as long as `step`, `store` and `fetch` take them, a cycle without one between instructions; adders
+    only.
 
     Members
     -------
@@ -88,6 +89,8 @@ class VectorWalk(wiring.Component):
         p = plan.instruction
         slot = Signal.like(self.slot)
         running, load, move, advance = Signal(), Signal(), Signal(), Signal()
+        seen = Signal()  # the instruction has been there for a cycle: what is made of it before it is taken is ready
+        m.d.sync += seen.eq(self.i.valid & ~load)
         operand = Signal()
         loops = {name: _Loop(name, width) for name, width in
                  (("wx", 8), ("wy", 8), ("group", 16), ("x", 16), ("y", 16), ("tile", 16))}
@@ -100,7 +103,8 @@ class VectorWalk(wiring.Component):
         final = levels[6]
         m.d.comb += [
             advance.eq(running & move),
-            self.i.ready.eq(~running | (advance & final)),
+            # A cycle between instructions, so that nothing wide hangs on the end of one.
+            self.i.ready.eq(~running & seen),
             load.eq(self.i.valid & self.i.ready),
             self.active.eq(running | self.step.valid | self.store.valid | self.fetch.valid),
         ]
@@ -155,10 +159,8 @@ class VectorWalk(wiring.Component):
         ]
         row, single = Signal(16, reset_less=True), Signal(reset_less=True)  # of this tile: elements less 1; one step
         next_row, first_row = Signal(16), Signal(16)
-        m.d.comb += [
-            next_row.eq(Mux(loops["tile"].left == 1, p.elems_last, p.elems) - 1),
-            first_row.eq(Mux(new.tiles == 1, new.elems_last, new.elems) - 1),
-        ]
+        m.d.comb += next_row.eq(Mux(loops["tile"].left == 1, p.elems_last, p.elems) - 1)
+        m.d.sync += first_row.eq(Mux(new.tiles == 1, new.elems_last, new.elems) - 1)
         for condition, elements, full in ((load, first_row, within_new), (advance & levels[5], next_row, within)):
             with m.If(condition):
                 fits = elements <= full

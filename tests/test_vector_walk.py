@@ -100,7 +100,7 @@ def test_loops(cols: int, word_bytes: int, lanes: int) -> None:
 
 
 def test_steps_follow_without_gaps() -> None:
-    """A step every cycle, also from one instruction to the next."""
+    """A step every cycle, and one cycle without from one instruction to the next."""
     values = {"elems": 4, "elems_last": 4, "tiles": 1, "wy": 1, "wx": 1, "ny": 5, "nx": 4, "out_type": INT32, "high": 1}
     word = sum(w << 32 * k for k, w in enumerate(VECTOR(source=ACCUMULATORS, **values).encode()))
     dut = Front(4, 4, 4)
@@ -109,8 +109,9 @@ def test_steps_follow_without_gaps() -> None:
         for port in (dut.job, dut.step, dut.store, dut.fetch):
             ctx.set(port.ready, 1)
         await ctx.tick().until(dut.step.valid)
-        for _ in range(4 * 5 * 4 * 4 - 1):
+        steps = 4 * 5 * 4
+        for index in range(1, 4 * steps + 3):
             _, _, valid = await ctx.tick().sample(dut.step.valid)
-            assert valid
+            assert valid == (index % (steps + 1) != steps)
 
     simulate(dut, lambda ctx: send(ctx, dut.i, [VECTOR.layout().from_bits(word)] * 4), count)
