@@ -135,7 +135,7 @@ class Machine(wiring.Component):
 
     def _connect_memory(self, m: Module, memory: UnifiedMemory, registers: HostRegisters) -> None:
         array, vector = self.units["array"], self.units["vector"]
-        # The feeder is never refused, so that what it asks for is read a cycle later; nobody writes what the others ask.
+        # The feeder is never refused, so what it asks for is read a cycle later; nobody writes what the others read.
         reset = ResetInserter(self._sequencer.unit_reset)
         self._registered(m, "feeder", array.input, memory.r_feeder, reset)
         self._registered(m, "params", vector.params, memory.r_params, reset)
@@ -158,7 +158,8 @@ class Machine(wiring.Component):
             m.d.comb += [move_out.write_done.eq(self.external.write_done),
                          self.external_reset.eq(self._sequencer.unit_reset)]
 
-    def _registered(self, m: Module, name: str, client: wiring.PureInterface, port: wiring.PureInterface,
+    @staticmethod
+    def _registered(m: Module, name: str, client: wiring.PureInterface, port: wiring.PureInterface,
                     reset: Callable[[Skid], Skid]) -> None:
         """A reading port whose requests pass a register: the memory's arbitration gets the whole cycle."""
         m.submodules[f"{name}_request"] = skid = reset(Skid(unsigned(ADDRESS_BITS)))

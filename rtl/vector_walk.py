@@ -49,6 +49,19 @@ class Store(data.Struct):
     final: unsigned(1)
 
 
+class Turn(data.Struct):
+    """A turn of the loops on its way to the addresses."""
+
+    step: Step
+    """But for `inside`."""
+    begins: unsigned(1)
+    """The instruction's first."""
+    gone: unsigned(6)
+    """Bit k: loop k (wx is 0) has gone on, and all within it have started again."""
+    count: unsigned(8)
+    final: unsigned(1)
+
+
 class _Loop:
     """What is `left` of a loop after this turn; `ends` says that it is nothing, from a register."""
 
@@ -101,37 +114,54 @@ class VectorWalk(wiring.Component):
         for k in range(7):
             m.d.comb += levels[k].eq(Cat(inner, *ends[:k]).all() & (~ends[k] if k < 6 else 1))
         final = levels[6]
+        turn = Signal(Turn, reset_less=True)  # between the loops and the addresses, with what it is in `planned`
+        planned = Signal()
+        free = Signal()  # `turn` can be written
         m.d.comb += [
-            advance.eq(running & move),
-            # A cycle between instructions, so that nothing wide hangs on the end of one.
-            self.i.ready.eq(~running & seen),
+            free.eq(~planned | move),
+            advance.eq(running & free),
+            # A cycle between instructions, so that nothing wide hangs on the end of one; and the plan stays for `turn`.
+            self.i.ready.eq(~running & seen & free),
             load.eq(self.i.valid & self.i.ready),
-            self.active.eq(running | self.step.valid | self.store.valid | self.fetch.valid),
+            self.active.eq(running | planned | self.step.valid | self.store.valid | self.fetch.valid),
         ]
         with m.If(load):
-            m.d.sync += [plan.eq(self.i.payload), slot.eq(self.slot), running.eq(1)]
-        with m.Elif(advance & final):
-            m.d.sync += running.eq(0)
-        with m.If(load):
-            m.d.sync += operand.eq(0)
+            m.d.sync += [plan.eq(self.i.payload), slot.eq(self.slot), running.eq(1), operand.eq(0)]
         with m.Elif(advance):
-            m.d.sync += operand.eq(~inner)
+            m.d.sync += [running.eq(~final), operand.eq(~inner)]
         self._counters(m, p, loops, levels, load, advance)
         count = self._elements(m, plan, loops, levels, load, advance)
-        inside = self._inside(m, p, levels, load, advance)
-        reads = [self._operand(m, letter, plan, plan.walks[index], self.i.payload.walks[index], levels, load, advance)
-                 for index, letter in enumerate("ab")]
-        writes = self._output(m, plan, levels, load, advance)
         first, swap, column = self._marks(m, plan, levels, load, advance)
-        last = inner & ends[0] & ends[1]
-        memory = p.source == MEMORY
-        self._send(m, running, move, {
-            "memory": memory, "inside": inside | ~memory, "first": first, "last": last, "operand": operand,
-            "swap": swap, "row_end": ends[2], "block_end": loops["x"].ends & loops["y"].ends, "column": column,
-            "in_type": p.in_type, "maximum": p.reduce, "rounding": p.rounding, "slot": slot,
-        }, {"address": writes, "count": count << p.out_type, "final": final}, last, Mux(operand, *reversed(reads)),
-            memory & inside)
+        begins, gone = Signal(), Signal(6)  # how the loops came to this turn
+        with m.If(load | advance):
+            m.d.sync += [begins.eq(load), gone.eq(levels[:6])]
+        with m.If(free):
+            m.d.sync += planned.eq(running)
+        with m.If(advance):
+            m.d.sync += [
+                turn.begins.eq(begins), turn.gone.eq(Mux(begins, 0, gone)), turn.final.eq(final),
+                turn.count.eq(count << p.out_type),
+                *(turn.step[name].eq(value) for name, value in {
+                    "memory": p.source == MEMORY, "first": first, "last": inner & ends[0] & ends[1],
+                    "operand": operand, "swap": swap, "row_end": ends[2], "column": column, "slot": slot,
+                    "block_end": loops["x"].ends & loops["y"].ends, "in_type": p.in_type, "maximum": p.reduce,
+                    "rounding": p.rounding}.items()),
+            ]
+        self._second_stage(m, plan, turn, planned, move)
         return m
+
+    def _second_stage(self, m: Module, plan: data.View, turn: data.View, planned: Signal, move: Signal) -> None:
+        """Addresses and position of the turn, and its way out."""
+        go = Signal()
+        m.d.comb += go.eq(planned & move)
+        inside = self._inside(m, plan.instruction, turn, go)
+        reads = [self._operand(m, letter, plan, plan.walks[index], turn, go) for index, letter in enumerate("ab")]
+        writes = self._output(m, plan, turn, go)
+        step = {name: turn.step[name] for name in Step.as_shape().members if name != "inside"}
+        memory = turn.step.memory
+        self._send(m, planned, move, {**step, "inside": inside | ~memory},
+                   {"address": writes, "count": turn.count, "final": turn.final}, turn.step.last,
+                   Mux(turn.step.operand, *reversed(reads)), memory & inside)
 
     def _counters(self, m: Module, p: data.View, loops: dict[str, _Loop], levels: Signal, load: Value,
                   advance: Value) -> None:
@@ -185,68 +215,64 @@ class VectorWalk(wiring.Component):
             m.d.sync += column.eq(column + (1 << plan.group))
         return first, swap, column
 
-    def _inside(self, m: Module, p: data.View, levels: Signal, load: Value, advance: Value) -> Signal:
-        """Position of the window's element in the input; 1 where it is inside."""
-        new = self.i.payload.instruction
+    def _inside(self, m: Module, p: data.View, turn: data.View, go: Signal) -> Signal:
+        """Position of the turn's element in the input; 1 where it is inside."""
         shape = signed(26)  # -2**15 .. 2**15 + 2**24 + 2**16
-        y, iy, x, ix = (Signal(shape, name=name, reset_less=True) for name in ("y", "iy", "x", "ix"))
-        for outer, inner, axis, restart, loop, window in ((y, iy, "y", 5, 4, 1), (x, ix, "x", 4, 3, 0)):
-            start = p[f"{axis}_start"]
-            following = Signal(shape, name=f"following_{axis}")
-            m.d.comb += following.eq(outer + p[f"{axis}_step"])
-            with m.If(load):
-                m.d.sync += [outer.eq(new[f"{axis}_start"]), inner.eq(new[f"{axis}_start"])]
-            with m.Elif(advance):
-                with m.If(levels[restart:].any()):
-                    m.d.sync += [outer.eq(start), inner.eq(start)]
-                with m.Elif(levels[loop]):
-                    m.d.sync += [outer.eq(following), inner.eq(following)]
-                with m.Elif(levels[window]):
-                    m.d.sync += inner.eq(inner + p[f"w{axis}_step"])
-                with m.Elif(levels[window + 1:].any()):
-                    m.d.sync += inner.eq(outer)
-        inside = Signal()
-        m.d.comb += inside.eq((iy >= 0) & (iy < p.height) & (ix >= 0) & (ix < p.width))
-        return inside
+        inside = Signal(2)
+        axes = ("y", "height", 5, 4, 1), ("x", "width", 4, 3, 0)
+        for index, (axis, size, restart, loop, window) in enumerate(axes):
+            outer, inner = Signal(shape, name=axis, reset_less=True), Signal(shape, name=f"i{axis}", reset_less=True)
+            new_outer, new_inner = Signal(shape, name=f"new_{axis}"), Signal(shape, name=f"new_i{axis}")
+            m.d.comb += [new_outer.eq(outer), new_inner.eq(inner)]
+            with m.If(turn.begins | turn.gone[restart:].any()):
+                m.d.comb += [new_outer.eq(p[f"{axis}_start"]), new_inner.eq(p[f"{axis}_start"])]
+            with m.Elif(turn.gone[loop]):
+                m.d.comb += [new_outer.eq(outer + p[f"{axis}_step"]), new_inner.eq(outer + p[f"{axis}_step"])]
+            with m.Elif(turn.gone[window]):
+                m.d.comb += new_inner.eq(inner + p[f"w{axis}_step"])
+            with m.Elif(turn.gone[window + 1:].any()):
+                m.d.comb += new_inner.eq(outer)
+            with m.If(go):
+                m.d.sync += [outer.eq(new_outer), inner.eq(new_inner)]
+            m.d.comb += inside[index].eq((new_inner >= 0) & (new_inner < p[size]))
+        return inside.all()
 
-    def _addresses(self, m: Module, name: str, strides: list[Value], start: Value, levels: Value, load: Value,
-                   advance: Value) -> Signal:
-        """An address in nested loops, innermost first: each loop keeps where it is; one adder makes the next."""
+    def _addresses(self, m: Module, name: str, strides: list[Value], start: Value, gone: Value, begins: Value,
+                   go: Signal) -> Signal:
+        """An address in nested loops, innermost first: each loop keeps where it is; one adder makes the turn's."""
         at = [Signal(ADDRESS_BITS, name=f"{name}_{k}", reset_less=True) for k in range(len(strides))]
-        base, stride, following = (Signal(ADDRESS_BITS, name=f"{name}_{part}") for part in ("base", "stride", "next"))
-        m.d.comb += following.eq(base + stride)
+        base, stride, here = (Signal(ADDRESS_BITS, name=f"{name}_{part}") for part in ("base", "stride", "here"))
+        m.d.comb += [base.eq(at[0]), here.eq(base + stride)]
         for k, (place, length) in enumerate(zip(at, strides, strict=True)):
-            with m.If(levels[k]):
+            with m.If(gone[k]):
                 m.d.comb += [base.eq(place), stride.eq(length)]
-            with m.If(load):
-                m.d.sync += place.eq(start)
-            with m.Elif(advance & levels[k:len(strides)].any()):
-                m.d.sync += place.eq(following)
-        return at[0]
+            with m.If(go & (begins | gone[k:len(strides)].any())):
+                m.d.sync += place.eq(here)
+        with m.If(begins):
+            m.d.comb += base.eq(start)
+        return here
 
-    def _operand(self, m: Module, letter: str, plan: data.View, walk: data.View, new: data.View, levels: Signal,
-                 load: Value, advance: Value) -> Signal:
+    def _operand(self, m: Module, letter: str, plan: data.View, walk: data.View, turn: data.View, go: Signal) -> Signal:
         p = plan.instruction
         group = Signal(8, name=f"{letter}_group")
         m.d.comb += group.eq(1 << plan.group << p.in_type)
-        return self._addresses(m, letter, [walk.wx, walk.wy, group, walk.x, walk.y, p[f"{letter}_tile"]], new.base,
-                               levels, load, advance)
+        return self._addresses(m, letter, [walk.wx, walk.wy, group, walk.x, walk.y, p[f"{letter}_tile"]], walk.base,
+                               turn.gone, turn.begins, go)
 
-    def _output(self, m: Module, plan: data.View, levels: Signal, load: Value, advance: Value) -> Signal:
+    def _output(self, m: Module, plan: data.View, turn: data.View, go: Signal) -> Signal:
         p = plan.instruction
         group = Signal(8, name="c_group")
         m.d.comb += group.eq(1 << plan.group << p.out_type)
-        return self._addresses(m, "c", [group, p.c_pixel, p.c_row, p.c_tile], self.i.payload.instruction.c, levels[2:],
-                               load, advance)
+        return self._addresses(m, "c", [group, p.c_pixel, p.c_row, p.c_tile], p.c, turn.gone[2:], turn.begins, go)
 
-    def _send(self, m: Module, running: Signal, move: Signal, step: dict[str, Value], store: dict[str, Value],
+    def _send(self, m: Module, planned: Signal, move: Signal, step: dict[str, Value], store: dict[str, Value],
               last: Value, address: Value, fetched: Value) -> None:
         """Output registers: each part goes when it is taken, the next step comes when all have gone."""
         ports = ((self.step, step, 1), (self.store, store, last), (self.fetch, address, fetched))
         m.d.comb += move.eq(Cat(~port.valid | port.ready for port, _, _ in ports).all())
         for port, value, wanted in ports:
             with m.If(move):
-                m.d.sync += port.valid.eq(running & wanted)
+                m.d.sync += port.valid.eq(planned & wanted)
                 if isinstance(value, dict):
                     m.d.sync += [port.payload[name].eq(part) for name, part in value.items()]
                 else:

@@ -65,7 +65,7 @@ def run_flow(name: str, device: dict[str, str], folder: Path, seed: int, progres
          "-run map_cells:")
     step("route", nextpnr, f"--{device['part']}", "--package", device["package"], "--speed", device["speed"],
          "--json", f"{name}.json", "--lpf", f"{name}.lpf", "--textcfg", f"{name}.config", "--report", "report.json",
-         "--router", "router2", "--seed", str(seed), "--timing-allow-fail")
+         "--placer", "static", "--router", "router2", "--seed", str(seed), "--timing-allow-fail")
     step("pack", ecppack, "--compress", f"{name}.config", f"{name}.bit")
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     report["seconds"] = seconds
