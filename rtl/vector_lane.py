@@ -6,7 +6,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-PRODUCT, SUM_READY, ROUNDED, CLAMPED = 4, 5, 8, 10
+PRODUCT, SUM_READY, ROUNDED, CLAMPED = 6, 7, 10, 12
 """Cycles from the inputs to: the product (when `reduce` is applied), the sum (when `rounding` is), the shifted
 value (when `zero_point` is added), and the output (`low` and `high` are applied in the cycle before it)."""
 _COARSE = 50  # bits kept between the two shifts: what saturates here is beyond int32 after the second
@@ -64,28 +64,35 @@ class VectorLane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        shifts = [Signal(6, name=f"shift_{stage}", reset_less=True) for stage in range(7)]
+        shifts = [Signal(6, name=f"shift_{stage}", reset_less=True) for stage in range(9)]
         for before, after in pairwise([self.shift, *shifts]):
             m.d.sync += after.eq(before)
-        total, mask = self._reduce(m, self._product(m), shifts[3])
-        self._rescale(m, total, mask, shifts[5:])
+        total, mask = self._reduce(m, self._product(m), shifts[5])
+        self._rescale(m, total, mask, shifts[7:])
         return m
 
     def _product(self, m: Module) -> Signal:
-        """Four partial products of at most 17 x 17 bits, a DSP each, added in two steps."""
-        x = Signal(signed(32), reset_less=True)
-        multiplier = Signal(31, reset_less=True)
-        high = x[16:].as_signed()
-        low_low, low_high = Signal(32, reset_less=True), Signal(31, reset_less=True)
-        high_low, high_high = Signal(signed(32), reset_less=True), Signal(signed(32), reset_less=True)
+        """Four partial products of at most 17 x 17 bits, a DSP each, added in two steps.
+
+        DSPs lie in few places of an FPGA: there is a register on the way to each and one on the way back.
+        """
+        x, near_x = Signal(signed(32), reset_less=True), Signal(signed(32), reset_less=True)
+        multiplier, near_multiplier = Signal(31, reset_less=True), Signal(31, reset_less=True)
         outer = Signal(signed(64), reset_less=True)
         middle = Signal(signed(34), reset_less=True)
         product = Signal(signed(64), reset_less=True)
+        parts = {}
+        for x_name, x_part in (("low", near_x[:16]), ("high", near_x[16:].as_signed())):
+            for name, part in (("low", near_multiplier[:16]), ("high", near_multiplier[16:])):
+                near = Signal(signed(32) if x_name == "high" else 32, name=f"near_{x_name}_{name}", reset_less=True)
+                back = Signal.like(near, name=f"{x_name}_{name}")
+                m.d.sync += [near.eq(x_part * part), back.eq(near)]
+                parts[x_name, name] = back
         m.d.sync += [
             x.eq(self.x + self.bias), multiplier.eq(self.multiplier),
-            low_low.eq(x[:16] * multiplier[:16]), low_high.eq(x[:16] * multiplier[16:]),
-            high_low.eq(high * multiplier[:16]), high_high.eq(high * multiplier[16:]),
-            outer.eq(Cat(low_low, high_high)), middle.eq(low_high + high_low),
+            near_x.eq(x), near_multiplier.eq(multiplier),
+            outer.eq(Cat(parts["low", "low"], parts["high", "high"])),
+            middle.eq(parts["low", "high"] + parts["high", "low"]),
             product.eq(Cat(outer[:16], (outer[16:].as_signed() + middle)[:48])),
         ]
         return product

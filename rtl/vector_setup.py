@@ -1,5 +1,7 @@
 """Before a VECTOR instruction runs: is it legal, and which steps do its loops take in memory."""
 
+from itertools import pairwise
+
 from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -39,7 +41,7 @@ class VectorSetup(wiring.Component):
     """Checks an instruction and computes its plan, while the one before it runs.
 
     One multiplier of 24 x 17 bits makes the products of steps and strides one after the other: a plan is
-    there 10 cycles (one operand) or 16 (two) after the instruction was taken, 2 for source ACCUMULATORS.
+    there 12 cycles (one operand) or 18 (two) after the instruction was taken, 2 for source ACCUMULATORS.
     An instruction that cannot be executed raises `error` until reset and goes no further.
 
     Parameters
@@ -124,16 +126,19 @@ class VectorSetup(wiring.Component):
     def _products(self, m: Module, i: data.View, walks: data.View, start: Signal, run: Signal) -> Signal:
         """Six products an operand through one registered multiplier; 1 in the cycle in which the last is stored."""
         index = Signal(4)
-        stages = [Signal(4, name="factors_index", reset_less=True), Signal(4, name="product_index", reset_less=True)]
-        stride = Signal(ADDRESS_BITS, reset_less=True)
-        factor = Signal(signed(17), reset_less=True)
-        product = Signal(ADDRESS_BITS, reset_less=True)
+        # Number of the product in each register on the way; one before the DSP and one behind it only shorten wires.
+        stages = [Signal(4, name=f"index_{stage}", reset_less=True) for stage in range(4)]
+        stride, near_stride = Signal(ADDRESS_BITS, reset_less=True), Signal(ADDRESS_BITS, reset_less=True)
+        factor, near_factor = Signal(signed(17), reset_less=True), Signal(signed(17), reset_less=True)
+        near_product, product = Signal(ADDRESS_BITS, reset_less=True), Signal(ADDRESS_BITS, reset_less=True)
         wanted = (("row", "y_start"), ("pixel", "x_start"), ("row", "y_step"), ("row", "wy_step"),
                   ("pixel", "x_step"), ("pixel", "wx_step"))
         targets = ("base", "base", "y", "wy", "x", "wx")
-        m.d.sync += [stages[0].eq(index), stages[1].eq(stages[0]), product.eq(stride * factor)]
+        m.d.sync += [near_stride.eq(stride), near_factor.eq(factor), near_product.eq(near_stride * near_factor),
+                     product.eq(near_product)]
+        m.d.sync += [after.eq(before) for before, after in pairwise([index, *stages])]
         with m.If(start):
-            m.d.sync += [index.eq(0), stages[0].eq(15), stages[1].eq(15), walks[0].base.eq(i.a), walks[1].base.eq(i.b)]
+            m.d.sync += [index.eq(0), *(stage.eq(15) for stage in stages), walks[0].base.eq(i.a), walks[1].base.eq(i.b)]
         with m.Elif(index != 15):
             m.d.sync += index.eq(index + 1)
         with m.Switch(index):
@@ -141,10 +146,10 @@ class VectorSetup(wiring.Component):
                 for operand, letter in enumerate("ab"):
                     with m.Case(6 * operand + number):
                         m.d.sync += [stride.eq(i[f"{letter}_{length}"]), factor.eq(i[times])]
-        with m.Switch(stages[1]):
+        with m.Switch(stages[-1]):
             for number, target in enumerate(targets):
                 for operand in range(2):
                     field = walks[operand][target]
                     with m.Case(6 * operand + number), m.If(run):
                         m.d.sync += field.eq(field + product if target == "base" else product)
-        return stages[1] == Mux(i.operands, 11, 5)
+        return stages[-1] == Mux(i.operands, 11, 5)

@@ -85,7 +85,7 @@ class VectorUnit(wiring.Component):
         m.submodules.next_step = next_step = Skid(Step)  # the queue's head, in registers
         _queue(m, "steps", walk.step, next_step.i, 16)
         connect(m, next_step.o, datapath.steps)
-        _queue(m, "stores", walk.store, writer.stores, 32)  # those of queued steps, and of what is in the pipeline
+        _queue(m, "stores", walk.store, writer.stores, 48)  # those of queued steps, and of what is in the pipeline
         _begin(m, setup, walk, datapath, writer)
         m.d.comb += [
             self.busy.eq(setup.busy | walk.active | writer.busy),

@@ -41,7 +41,7 @@ def test_products() -> None:
 
 
 @pytest.mark.parametrize("fields, cycles", [
-    ({"source": MEMORY}, 10), ({"source": MEMORY, "operands": 1}, 16), ({"source": ACCUMULATORS}, 2),
+    ({"source": MEMORY}, 12), ({"source": MEMORY, "operands": 1}, 18), ({"source": ACCUMULATORS}, 2),
 ])
 def test_time(fields: dict[str, int], cycles: int) -> None:
     word = sum(w << 32 * k for k, w in enumerate(VECTOR(**LEGAL, **fields).encode()))
