@@ -15,6 +15,10 @@ from .memory_port import PortAccess, ReadReturn, WriteTurn, return_latency
 from .ports import MemoryReadPort, MemoryWritePort
 
 
+_BANK_REGISTERS = 2
+"""Cycles of the registers in front of a bank and behind it: banks lie where a chip has its memories, far from logic."""
+
+
 def _any(terms: list[ValueLike]) -> ValueLike:
     return reduce(or_, terms, 0)
 
@@ -24,8 +28,8 @@ class UnifiedMemory(wiring.Component):
 
     An access that is not aligned touches two neighbouring banks in the same cycle, or waits: all or nothing.
     The handshake of a request is the grant: it is combinational, and accesses take effect in the order of the
-    cycles in which they were granted. Reads are answered `latencies[name]` cycles after the grant: 3 for aligned
-    ports, 4 for the others. Port `first` is never refused; see `Arbiter` for what the others can rely on.
+    cycles in which they were granted. Reads are answered `latencies[name]` cycles after the grant: 5 for aligned
+    ports, 6 for the others. Port `first` is never refused; see `Arbiter` for what the others can rely on.
 
     An address past the end is granted like another and answered with zeros, or dropped, and reported. A read that
     starts inside and reaches past the end is no error; its bytes past the end are not defined. A write that does so
@@ -59,7 +63,7 @@ class UnifiedMemory(wiring.Component):
         self.size_bytes, self.banks, self.word_bytes = size_bytes, banks, word_bytes
         self.reads, self.writes, self.first = dict(reads), dict(writes), first
         self.ports = [f"r_{name}" for name in reads] + [f"w_{name}" for name in writes]
-        self.latencies = {name: 1 + return_latency(aligned) for name, aligned in reads.items()}
+        self.latencies = {name: 1 + _BANK_REGISTERS + return_latency(aligned) for name, aligned in reads.items()}
         self.latency = max(self.latencies.values())
         super().__init__({
             **{f"r_{name}": In(MemoryReadPort(word_bytes)) for name in reads},
@@ -113,16 +117,22 @@ class UnifiedMemory(wiring.Component):
         outputs = []
         for b in range(self.banks):
             bank = m.submodules[f"bank_{b}"] = Bank(self.size_bytes // (self.banks * self.word_bytes), self.word_bytes)
-            m.d.comb += [
-                bank.enable.eq(_any([a.low[b] | a.high[b] for a in accesses.values()])),
-                bank.address.eq(_any([
+            enable, address = Signal(), Signal.like(bank.address, reset_less=True)
+            mask, write_data, read_data = (Signal.like(part, reset_less=True)
+                                           for part in (bank.mask, bank.write_data, bank.read_data))
+            m.d.sync += [
+                enable.eq(_any([a.low[b] | a.high[b] for a in accesses.values()])),
+                address.eq(_any([
                     Mux(a.low[b], a.low_row, 0) | Mux(a.high[b], a.high_row, 0) for a in accesses.values()])),
-                bank.mask.eq(_any([Mux(accesses[p].low[b], t.low_mask, 0) | Mux(accesses[p].high[b], t.high_mask, 0)
-                                   for p, t in turns.items()])),
-                bank.write_data.eq(_any([
+                mask.eq(_any([Mux(accesses[p].low[b], t.low_mask, 0) | Mux(accesses[p].high[b], t.high_mask, 0)
+                              for p, t in turns.items()])),
+                write_data.eq(_any([
                     Mux(accesses[p].low[b] | accesses[p].high[b], t.turned, 0) for p, t in turns.items()])),
+                read_data.eq(bank.read_data),
             ]
-            outputs.append(bank.read_data)
+            m.d.comb += [bank.enable.eq(enable), bank.address.eq(address), bank.mask.eq(mask),
+                         bank.write_data.eq(write_data)]
+            outputs.append(read_data)
         return outputs
 
     def _answer(self, m: Module, accesses: dict[str, PortAccess], bank_data: list[Signal]) -> None:
@@ -131,12 +141,13 @@ class UnifiedMemory(wiring.Component):
             m.submodules[f"r_{name}_return"] = path = ReadReturn(self.banks, self.word_bytes, aligned)
             accessed = Signal(name=f"r_{name}_accessed")
             m.d.sync += accessed.eq(access.go)
+            under_way = Cat(accessed, access.outside, access.low, access.high, access.offset)
+            for stage in range(_BANK_REGISTERS):
+                later = Signal(len(under_way), name=f"r_{name}_under_way_{stage}")
+                m.d.sync += later.eq(under_way)
+                under_way = later
             m.d.comb += [
-                path.valid.eq(accessed),
-                path.low.eq(access.low),
-                path.high.eq(access.high),
-                path.offset.eq(access.offset),
-                path.outside.eq(access.outside),
+                Cat(path.valid, path.outside, path.low, path.high, path.offset).eq(under_way),
                 path.bank_data.eq(Cat(bank_data)),
                 port.response.valid.eq(path.response.valid),
                 port.response.payload.eq(path.response.payload),
