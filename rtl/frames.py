@@ -199,7 +199,7 @@ class FrameSender(wiring.Component):
     Members
     -------
     start: pulse; sends a reply with `sequence`, `status` and `words`, which stay as they are until `done`.
-    index, word: reads the buffer; `word` follows `index` by one cycle.
+    index, word: reads the buffer; `word` follows `index` by two cycles.
     o: stream of bytes. done: pulse; the last byte has been taken.
     """
 
@@ -217,7 +217,7 @@ class FrameSender(wiring.Component):
         m.submodules.check = check = CHECK(data_width=8).create()
         state = Signal(SenderState)
         byte = Signal(2)
-        settled = Signal()  # the buffer and the sum have answered to the last byte
+        settled, waited = Signal(), Signal()  # the buffer and the sum have answered to the last byte
         sent = Signal()
         head = Cat(self.sequence, self.status, self.words)
         m.d.comb += [
@@ -226,7 +226,8 @@ class FrameSender(wiring.Component):
             check.start.eq(state == SenderState.IDLE),
             check.data.eq(self.o.payload),
         ]
-        m.d.sync += settled.eq((state != SenderState.IDLE) & ~sent)
+        m.d.sync += [waited.eq((state != SenderState.IDLE) & ~sent),
+                     settled.eq(waited & (state != SenderState.IDLE) & ~sent)]
         with m.If(sent):
             m.d.sync += byte.eq(byte + 1)
         with m.Switch(state):

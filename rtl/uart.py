@@ -17,12 +17,14 @@ class State(enum.IntEnum):
     RECEIVE = 0
     FETCH = 1
     """reads the buffer for a write"""
-    REQUEST = 2
-    RESPONSE = 3
-    STORE = 4
+    FETCHED = 2
+    """the word is on its way"""
+    REQUEST = 3
+    RESPONSE = 4
+    STORE = 5
     """puts a single word into the buffer: an address or the errors"""
-    START = 5
-    SEND = 6
+    START = 6
+    SEND = 7
 
 
 class UartBridge(wiring.Component):
@@ -66,12 +68,14 @@ class UartBridge(wiring.Component):
         m.submodules.buffer = buffer = memory.Memory(shape=unsigned(32), depth=self.max_words, init=[])
         write, read = buffer.write_port(), buffer.read_port()
         wiring.connect(m, sender.o, transmitter.i)
+        fetched = Signal(32, reset_less=True)  # a block RAM's data comes late in its cycle
         m.d.comb += [
             line.rx.eq(self.rx),
             self.tx.eq(transmitter.tx),
             *(getattr(receiver, name).eq(getattr(line, name)) for name in ("data", "valid", "broken", "active")),
-            sender.word.eq(read.data),
+            sender.word.eq(fetched),
         ]
+        m.d.sync += fetched.eq(read.data)
         state = Signal(State)
         index = Signal(8)  # of the access
         status = Signal(8)
@@ -91,6 +95,9 @@ class UartBridge(wiring.Component):
                     self._begin(m, state, single)
             with m.Case(State.FETCH):
                 m.d.comb += read.addr.eq(index)
+                m.d.sync += state.eq(State.FETCHED)
+            with m.Case(State.FETCHED):
+                m.d.comb += read.addr.eq(index)
                 m.d.sync += state.eq(State.REQUEST)
             with m.Case(State.REQUEST, State.RESPONSE):
                 m.d.comb += read.addr.eq(index)
@@ -106,7 +113,7 @@ class UartBridge(wiring.Component):
         m.d.comb += [
             self.bus.request.payload.write.eq(receiver.header.command == Command.WRITE),
             self.bus.request.payload.address.eq(receiver.header.address + (index << 2)),
-            self.bus.request.payload.data.eq(read.data),
+            self.bus.request.payload.data.eq(fetched),
         ]
         self._keep_errors(m, state, status)
         return m
