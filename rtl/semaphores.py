@@ -102,7 +102,7 @@ class Semaphores(wiring.Component):
         rest = Signal(signed(SEMAPHORE_BITS + 1))
         total = Signal(SEMAPHORE_BITS + 1)
         both = Signal(SEMAPHORE_BITS)
-        granted = Signal()
+        granted, given = Signal(), Signal()
         m.d.comb += [
             held.eq(self.counts[take.semaphore]),
             rest.eq(held - take.count),
@@ -111,11 +111,12 @@ class Semaphores(wiring.Component):
             granted.eq((rest >= 0) | (take.semaphore == 0)),
             self.error.eq(giving & (give.semaphore != 0) & total[-1]),
             self.error_semaphore.eq(give.semaphore),
+            given.eq(giving & ~self.error),
             *(port.ready.eq(tested[index] & granted) for index, port in enumerate(self.takes)),
         ]
         taken = tested.any() & granted
         for number in range(1, SEMAPHORES):
             with m.If(taken & (take.semaphore == number)):
-                m.d.sync += self.counts[number].eq(Mux(giving & (give.semaphore == number), both, rest))
-            with m.Elif(giving & (give.semaphore == number)):
+                m.d.sync += self.counts[number].eq(Mux(given & (give.semaphore == number), both, rest))
+            with m.Elif(given & (give.semaphore == number)):
                 m.d.sync += self.counts[number].eq(total)

@@ -89,7 +89,7 @@ def test_result(fmax: float, kept: bool, tmp_path: Path, monkeypatch: pytest.Mon
 def test_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(flow.sys, "executable", "/nowhere/python")
-    with pytest.raises(UserError, match=r"nextpnr-ecp5 is missing: pip install 'systolith\[fpga\]'"):
+    with pytest.raises(UserError, match=r"nextpnr-ecp5 is missing: run `make fpga`"):
         flow.find_tool("nextpnr-ecp5")
 
 

@@ -147,11 +147,11 @@ def test_overflow_and_none() -> None:
     async def bench(ctx):
         await send(ctx, dut.gives[0], [{"semaphore": 7, "count": 4095}] * 16 + [{"semaphore": 7, "count": 15}])
         await ctx.tick().repeat(2)
-        assert not ctx.get(dut.error)
+        assert ctx.get(dut.counts[7]) == 65535 and not ctx.get(dut.error)
         await send(ctx, dut.gives[0], [{"semaphore": 7, "count": 1}])
         assert ctx.get(dut.error) and ctx.get(dut.error_semaphore) == 7
         await ctx.tick()
-        assert not ctx.get(dut.error)
+        assert ctx.get(dut.counts[7]) == 65535 and not ctx.get(dut.error)
         await send(ctx, dut.gives[0], [{"semaphore": 0, "count": 4095}] * 20)
         await send(ctx, dut.takes[0], [{"semaphore": 0, "count": 4095}], patience=10)
         assert ctx.get(dut.counts[0]) == 0 and not ctx.get(dut.error)
