@@ -14,7 +14,6 @@ from .config import ADDRESS_BITS
 from .memory_port import PortAccess, ReadReturn, WriteTurn, return_latency
 from .ports import MemoryReadPort, MemoryWritePort
 
-
 _BANK_REGISTERS = 2
 """Cycles of the registers in front of a bank and behind it: banks lie where a chip has its memories, far from logic."""
 
