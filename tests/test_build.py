@@ -59,7 +59,7 @@ def test_unknown_board_names_the_known() -> None:
     ({"external_bytes": 4}, "external_bytes"), ({"multiplier": "ice40"}, "ecp5")])
 def test_configurations_that_cannot_be_built(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=words):
-        board.build(board.load_board("ulx3s-85f"), TINY.replace(**changes), tmp_path)
+        board.build(board.load_board("ulx3s-85f", 60), TINY.replace(**changes), tmp_path)
 
 
 def test_top_has_the_board_s_ports(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_result(fmax: float, kept: bool, tmp_path: Path, monkeypatch: pytest.Mon
         return report | {"seconds": {"synthesis": 1.0}, "tools": ["yosys 1", "nextpnr 2"]}
 
     monkeypatch.setattr(board, "run_flow", fake)
-    result = board.build(board.load_board("ulx3s-85f"), TINY, tmp_path, progress=lambda text: None)
+    result = board.build(board.load_board("ulx3s-85f", 60), TINY, tmp_path, progress=lambda text: None)
     assert (result["luts"], result["ffs"], result["dsps"], result["block_rams"]) == (20000, 9000, 130, 60)
     assert result["fmax_mhz"] == pytest.approx(fmax, abs=0.06) and result["full"] == ["dsps"]
     assert (result["bitstream"] is not None) == kept == (tmp_path / "systolith_board.bit").exists()
@@ -100,6 +100,6 @@ def test_failing_tool_tells_its_error(tmp_path: Path) -> None:
 
 @pytest.mark.skipif("SYSTOLITH_SLOW" not in os.environ, reason="takes minutes: set SYSTOLITH_SLOW=1")
 def test_bitstream(tmp_path: Path) -> None:
-    result = board.build(board.load_board("ulx3s-85f"), TINY, tmp_path)
+    result = board.build(board.load_board("ulx3s-85f", 60), TINY, tmp_path)
     assert result["dsps"] >= 16 and result["fmax_mhz"] > 20
     assert result["bitstream"] is None or Path(result["bitstream"]).stat().st_size > 10_000

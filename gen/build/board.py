@@ -28,6 +28,7 @@ class Board:
     preset: str
     clock_mhz: float
     baud: int
+    seed: int
     device: dict[str, str]
     pins: dict[str, dict[str, Any]]
 
@@ -56,7 +57,7 @@ def load_board(name: str, clock_mhz: float | None = None) -> Board:
     values = tomllib.loads(path.read_text())
     try:
         return Board(name, values["description"], values["preset"], clock_mhz or float(values["clock_mhz"]),
-                     int(values["baud"]), values["device"], values["pins"])
+                     int(values["baud"]), int(values["seed"]), values["device"], values["pins"])
     except KeyError as error:
         raise UserError(f"{path} has no {error.args[0]!r}") from None
 
@@ -72,7 +73,7 @@ def build(board: Board, config: Config, folder: Path, progress: Progress = print
 
     The result: fmax_mhz, clock_mhz, luts, ffs, dsps, block_rams (used), bitstream (path, or None where the clock is
     missed: such a bitstream is not kept), full (resources near their end), conditions (device, tools, seed).
-    SYSTOLITH_SEED: seed of place and route, 1 unless given.
+    SYSTOLITH_SEED: seed of place and route, in place of the board's.
     """
     if board.device["family"] != "ecp5":
         raise UserError(f"board {board.name} has an FPGA of family {board.device['family']}; only ecp5 is built")
@@ -83,7 +84,7 @@ def build(board: Board, config: Config, folder: Path, progress: Progress = print
         raise UserError(f"board {board.name} has no multipliers {config.multiplier!r}: set multiplier to ecp5")
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    seed = int(os.environ.get("SYSTOLITH_SEED", "1"))
+    seed = int(os.environ.get("SYSTOLITH_SEED", board.seed))
     source = float(board.pins["clock"]["mhz"])
     clock = pll(source, board.clock_mhz)
     name = "systolith_board"
