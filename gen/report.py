@@ -7,16 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from systolith.gen.emit.artefact import Artefact
-
-
-@dataclass(frozen=True)
-class Event:
-    """An instruction has ended: when, on which unit, for which layer, and the counters at that time."""
-
-    cycle: int
-    unit: str
-    tag: int
-    counters: tuple[int, ...]
+from systolith.sim.rtl.engine import Event
 
 
 @dataclass

@@ -16,8 +16,6 @@ from systolith.rtl.isa import Instruction
 from systolith.sim.golden.array import input_tiles
 from systolith.sim.golden.vector import execute_vector
 
-MEMORY_WINDOW = 0x0100_0000
-
 
 class MachineError(RuntimeError):
     """The program put the machine into an error state; the message names it."""

@@ -30,12 +30,11 @@ from amaranth import UnusedElaboratable
 from systolith import rtl
 from systolith.gen import verilog
 from systolith.gen.errors import UserError
+from systolith.rtl.register_map import MEMORY_AT
 
 CACHE = Path(os.environ.get("SYSTOLITH_CACHE", "build")) / "verilator"
 """Where Verilog and compiled models are kept, relative to the working directory."""
 
-MEMORY_WINDOW = 0x0100_0000
-"""Host address of the unified memory's first byte."""
 RESET_CYCLES = 4
 HOST_PATIENCE = 100_000
 """Steps after which a host access that got no answer is an error."""
@@ -213,7 +212,7 @@ class RtlEngine(ABC):
         return b"".join(word.to_bytes(4, "little") for word in words)[head:head + count]
 
     def _memory(self, write: bool, address: int, words: list[int]) -> list[int]:
-        data, error = self.host_block(write, MEMORY_WINDOW + address, words)
+        data, error = self.host_block(write, MEMORY_AT + address, words)
         if error:
             raise EngineError(f"the machine refuses memory at {address} to {address + 4 * len(words) - 1}")
         return data

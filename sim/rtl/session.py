@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from systolith.gen.cache import remember
 from systolith.gen.emit.artefact import Artefact
 from systolith.gen.graph import DTYPES
-from systolith.gen.report import Event, Measurement
+from systolith.gen.report import Measurement
 from systolith.rtl.bench_top import BenchTop
 from systolith.rtl.config import Config
 from systolith.rtl.errors import ErrorCode
@@ -83,5 +83,4 @@ class RtlSession:
             tensor = artefact.graph.tensors[name]
             raw = engine.read_memory(artefact.addresses[name], tensor.bytes)
             outputs[name] = np.frombuffer(raw, DTYPES[tensor.dtype]).reshape(tensor.shape)
-        events = [Event(e.cycle, e.unit, e.tag, e.counters) for e in run.events]
-        return outputs, Measurement(run.cycles, self.counter_names, list(run.counters), events, run.seconds)
+        return outputs, Measurement(run.cycles, self.counter_names, list(run.counters), run.events, run.seconds)
