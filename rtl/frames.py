@@ -218,14 +218,14 @@ class FrameSender(wiring.Component):
         state = Signal(SenderState)
         byte = Signal(2)
         settled, waited = Signal(), Signal()  # the buffer and the sum have answered to the last byte
-        sent = Signal()
+        sent, summed = Signal(), Signal()
         head = Cat(self.sequence, self.status, self.words)
         m.d.comb += [
             self.o.valid.eq((state != SenderState.IDLE) & settled),
             sent.eq(self.o.valid & self.o.ready),
             check.start.eq(state == SenderState.IDLE),
-            check.data.eq(self.o.payload),
         ]
+        m.d.sync += [check.data.eq(self.o.payload), check.valid.eq(summed)]
         m.d.sync += [waited.eq((state != SenderState.IDLE) & ~sent),
                      settled.eq(waited & (state != SenderState.IDLE) & ~sent)]
         with m.If(sent):
@@ -237,11 +237,11 @@ class FrameSender(wiring.Component):
                     m.d.sync += state.eq(SenderState.HEAD)
             with m.Case(SenderState.HEAD):
                 m.d.comb += [self.o.payload.eq(Cat(Const(REPLY, 8), head).word_select(byte, 8)),
-                             check.valid.eq(sent & (byte != 0))]
+                             summed.eq(sent & (byte != 0))]
                 with m.If(sent & (byte == 3)):
                     m.d.sync += state.eq(Mux(self.words == 0, SenderState.CHECK_SUM, SenderState.WORDS))
             with m.Case(SenderState.WORDS):
-                m.d.comb += [self.o.payload.eq(self.word.word_select(byte, 8)), check.valid.eq(sent)]
+                m.d.comb += [self.o.payload.eq(self.word.word_select(byte, 8)), summed.eq(sent)]
                 with m.If(sent & (byte == 3)):
                     m.d.sync += self.index.eq(self.index + 1)
                     with m.If(self.index == self.words - 1):

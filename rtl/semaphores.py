@@ -1,6 +1,6 @@
 """Counting semaphores: how units wait for each other."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Array, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,15 +9,24 @@ from .issue import Merge
 from .ports import Give, Take
 
 
+class Change(data.Struct):
+    """A take or a give on its way to the counter."""
+
+    valid: unsigned(1)
+    giving: unsigned(1)
+    """A give, else a take."""
+    semaphore: unsigned(4)
+    count: unsigned(12)
+
+
 class Semaphores(wiring.Component):
     """Counters that units take from and give to.
 
-    One take and one give complete in a cycle at most. A take completes when its semaphore holds its count; what it
-    took cannot be taken again. Takes that can be granted are granted in turns, so that none waits for ever while
-    others are served; a take that is refused is looked at again only after a give to its semaphore, and holds up
-    no other. Earliest grant: one cycle after the take comes, two cycles after the give that makes it possible (three
-    where the two come in the same cycle).
-    A unit is granted at most every second cycle.
+    Takes and gives pass one after the other, one a cycle and gives first, through a pipeline: choice of a taker,
+    choice of the change, reading of the counter, test and writing. A take completes when its semaphore holds its
+    count; what it took cannot be taken again. Takes are looked at in turns, so that none waits for ever while others
+    are served; one that is refused is looked at again only after a give to its semaphore, and holds up no other.
+    Earliest grant: four cycles after the take comes, five to seven after the give that makes it possible.
     Semaphore 0 is none: takes from it are granted, gives to it have no effect.
 
     Parameters
@@ -28,7 +37,7 @@ class Semaphores(wiring.Component):
     -------
     takes: streams of `Take`; `ready` is the grant. gives: streams of `Give`.
     counts: the counters, for the host to read.
-    error: pulses when a give would count past 2**16 - 1 (before a take of the same cycle); it then has no effect.
+    error: pulses when a give would count past 2**16 - 1; it then has no effect.
     error_semaphore: the number of that semaphore, in the same cycle.
     """
 
@@ -52,71 +61,64 @@ class Semaphores(wiring.Component):
         m.submodules.merge = merge = Merge(Give, self.givers)
         for index in range(self.givers):
             wiring.connect(m, wiring.flipped(self.gives[index]), merge.i[index])
-        give = Signal(Give)  # the give that is added in this cycle
-        giving = Signal()
+        give, giving = Signal(Give), Signal()
         m.d.comb += merge.o.ready.eq(1)
         m.d.sync += [give.eq(merge.o.payload), giving.eq(merge.o.valid)]
-        coming = Signal(SEMAPHORES)  # semaphores that change in this cycle or the next
-        with m.If(merge.o.valid):
-            m.d.comb += coming.bit_select(merge.o.payload.semaphore, 1).eq(1)
-        with m.If(giving):
-            m.d.comb += coming.bit_select(give.semaphore, 1).eq(1)
 
-        tested, take = self._choose(m, coming)
-        net = Signal(signed(14))  # of the two, should they meet
-        m.d.sync += net.eq(merge.o.payload.count - self._chosen.count)
-        self._count(m, tested, take, giving, give, net)
+        asking = Signal(self.takers)  # one bit a taker, at most one is 1: whose take is the next change
+        asked = Signal(self.takers)  # this change is this one's
+        tested = Signal(self.takers)
+        granted = Signal(self.takers)
+        change, test = Signal(Change), Signal(Change)
+        self._ask(m, asking, asked | tested | granted, granted, giving, give)
+        m.d.sync += asked.eq(Mux(giving, 0, asking))
+        with m.If(giving):
+            m.d.sync += [change.semaphore.eq(give.semaphore), change.count.eq(give.count)]
+        for index, port in enumerate(self.takes):
+            m.d.comb += port.ready.eq(granted[index])
+            with m.If(~giving & asking[index]):
+                m.d.sync += [change.semaphore.eq(port.payload.semaphore), change.count.eq(port.payload.count)]
+        m.d.sync += [change.giving.eq(giving), change.valid.eq(giving | asking.any())]
+
+        held, amount = Signal(SEMAPHORE_BITS), Signal(signed(SEMAPHORE_BITS + 1))
+        total, result = Signal(SEMAPHORE_BITS + 1), Signal(SEMAPHORE_BITS)
+        refused, again = Signal(), Signal()
+        m.d.comb += [
+            total.eq(held + amount),
+            refused.eq(total[-1] & (test.semaphore != 0)),  # below nothing, or more than fits
+            result.eq(Mux(refused, held, total)),
+            again.eq(test.valid & (change.semaphore == test.semaphore)),  # it is not written yet
+            self.error.eq(test.valid & test.giving & refused),
+            self.error_semaphore.eq(test.semaphore),
+        ]
+        m.d.sync += [
+            test.eq(change),
+            tested.eq(asked),
+            held.eq(Mux(again, result, Array(self.counts)[change.semaphore])),
+            amount.eq(Mux(change.giving, change.count, -change.count)),
+            granted.eq(Mux(refused, 0, tested)),
+        ]
+        for number in range(1, SEMAPHORES):
+            with m.If(test.valid & (test.semaphore == number)):
+                m.d.sync += self.counts[number].eq(result)
         return m
 
-    def _choose(self, m: Module, coming: Signal) -> tuple[Signal, data.View]:
-        """Which take is looked at in this cycle (one bit a taker, at most one is 1): chosen in the cycle before."""
-        tested = Signal(self.takers)
-        refused = Signal(self.takers)  # nothing has changed for these since they were looked at
-        candidates = Signal(self.takers)
-        choice = Signal(range(self.takers))
+    def _ask(self, m: Module, asking: Signal, under_way: Signal, granted: Signal, giving: Signal, give: Signal) -> None:
+        """Whose turn it is, out of those about whose semaphore there is news."""
+        known = Signal(self.takers)  # nothing has been given to their semaphores since they were asking
+        candidates, choice = Signal(self.takers), Signal(range(self.takers))
         last = Signal(range(self.takers))
-        self._chosen = Signal(Take)
-        take = Signal(Take)
         for index, port in enumerate(self.takes):
-            changed = coming.bit_select(port.payload.semaphore, 1)
-            m.d.comb += candidates[index].eq(port.valid & ~refused[index] & ~tested[index])
-            m.d.sync += refused[index].eq((refused[index] | (tested[index] & ~port.ready)) & port.valid & ~changed)
-        with m.Switch(last):  # the one looked at last comes last
+            news = giving & (port.payload.semaphore == give.semaphore)
+            m.d.comb += candidates[index].eq(port.valid & ~known[index] & ~asking[index] & ~under_way[index])
+            m.d.sync += known[index].eq((known[index] | asking[index]) & ~news & ~granted[index])
+        with m.Switch(last):  # the one that asked last comes last
             for number in range(self.takers):
                 with m.Case(number):
                     for index in reversed([(number + 1 + k) % self.takers for k in range(self.takers)]):
                         with m.If(candidates[index]):
                             m.d.comb += choice.eq(index)
-        with m.Switch(choice):
-            for index, port in enumerate(self.takes):
-                with m.Case(index):
-                    m.d.comb += self._chosen.eq(port.payload)
-        m.d.sync += [tested.eq(0), take.eq(self._chosen)]
-        with m.If(candidates.any()):
-            m.d.sync += [tested.eq(1 << choice), last.eq(choice)]
-        return tested, take
-
-    def _count(self, m: Module, tested: Signal, take: data.View, giving: Signal, give: data.View, net: Signal) -> None:
-        """Grants what the counts allow, and writes the new counts."""
-        held = Signal(SEMAPHORE_BITS)
-        rest = Signal(signed(SEMAPHORE_BITS + 1))
-        total = Signal(SEMAPHORE_BITS + 1)
-        both = Signal(SEMAPHORE_BITS)
-        granted, given = Signal(), Signal()
-        m.d.comb += [
-            held.eq(self.counts[take.semaphore]),
-            rest.eq(held - take.count),
-            total.eq(self.counts[give.semaphore] + give.count),
-            both.eq(held + net),
-            granted.eq((rest >= 0) | (take.semaphore == 0)),
-            self.error.eq(giving & (give.semaphore != 0) & total[-1]),
-            self.error_semaphore.eq(give.semaphore),
-            given.eq(giving & ~self.error),
-            *(port.ready.eq(tested[index] & granted) for index, port in enumerate(self.takes)),
-        ]
-        taken = tested.any() & granted
-        for number in range(1, SEMAPHORES):
-            with m.If(taken & (take.semaphore == number)):
-                m.d.sync += self.counts[number].eq(Mux(given & (give.semaphore == number), both, rest))
-            with m.Elif(given & (give.semaphore == number)):
-                m.d.sync += self.counts[number].eq(total)
+        with m.If(~giving | (asking == 0)):  # a give goes first
+            m.d.sync += asking.eq(0)
+            with m.If(candidates.any()):
+                m.d.sync += [asking.eq(1 << choice), last.eq(choice)]

@@ -117,13 +117,14 @@ class VectorWalk(wiring.Component):
         turn = Signal(Turn, reset_less=True)  # between the loops and the addresses, with what it is in `planned`
         planned = Signal()
         free = Signal()  # `turn` can be written
+        self._placed = Signal()
         m.d.comb += [
             free.eq(~planned | move),
             advance.eq(running & free),
             # A cycle between instructions, so that nothing wide hangs on the end of one; and the plan stays for `turn`.
             self.i.ready.eq(~running & seen & free),
             load.eq(self.i.valid & self.i.ready),
-            self.active.eq(running | planned | self.step.valid | self.store.valid | self.fetch.valid),
+            self.active.eq(running | planned | self._placed | self.step.valid | self.store.valid | self.fetch.valid),
         ]
         with m.If(load):
             m.d.sync += [plan.eq(self.i.payload), slot.eq(self.slot), running.eq(1), operand.eq(0)]
@@ -151,17 +152,23 @@ class VectorWalk(wiring.Component):
         return m
 
     def _second_stage(self, m: Module, plan: data.View, turn: data.View, planned: Signal, move: Signal) -> None:
-        """Addresses and position of the turn, and its way out."""
-        go = Signal()
-        m.d.comb += go.eq(planned & move)
+        """Addresses and position of the turn; the third stage compares the position, and sends it out."""
+        go, leave = Signal(), Signal()
+        placed = self._placed  # the turn of the third stage is there
+        m.d.comb += [move.eq(~placed | leave), go.eq(planned & move)]
         inside = self._inside(m, plan.instruction, turn, go)
         reads = [self._operand(m, letter, plan, plan.walks[index], turn, go) for index, letter in enumerate("ab")]
         writes = self._output(m, plan, turn, go)
-        step = {name: turn.step[name] for name in Step.as_shape().members if name != "inside"}
-        memory = turn.step.memory
-        self._send(m, planned, move, {**step, "inside": inside | ~memory},
-                   {"address": writes, "count": turn.count, "final": turn.final}, turn.step.last,
-                   Mux(turn.step.operand, *reversed(reads)), memory & inside)
+        sent = Signal(Turn, reset_less=True)
+        fetched, written = (Signal(ADDRESS_BITS, name=name, reset_less=True) for name in ("fetched", "written"))
+        with m.If(move):
+            m.d.sync += [placed.eq(planned), sent.eq(turn), written.eq(writes),
+                         fetched.eq(Mux(turn.step.operand, *reversed(reads)))]
+        step = {name: sent.step[name] for name in Step.as_shape().members if name != "inside"}
+        memory = sent.step.memory
+        self._send(m, placed, leave, {**step, "inside": inside | ~memory},
+                   {"address": written, "count": sent.count, "final": sent.final}, sent.step.last, fetched,
+                   memory & inside)
 
     def _counters(self, m: Module, p: data.View, loops: dict[str, _Loop], levels: Signal, load: Value,
                   advance: Value) -> None:
@@ -216,7 +223,7 @@ class VectorWalk(wiring.Component):
         return first, swap, column
 
     def _inside(self, m: Module, p: data.View, turn: data.View, go: Signal) -> Signal:
-        """Position of the turn's element in the input; 1 where it is inside."""
+        """Position of the turn's element in the input; a stage later, 1 where it is inside."""
         shape = signed(26)  # -2**15 .. 2**15 + 2**24 + 2**16
         inside = Signal(2)
         axes = ("y", "height", 5, 4, 1), ("x", "width", 4, 3, 0)
@@ -232,9 +239,10 @@ class VectorWalk(wiring.Component):
                 m.d.comb += new_inner.eq(inner + p[f"w{axis}_step"])
             with m.Elif(turn.gone[window + 1:].any()):
                 m.d.comb += new_inner.eq(outer)
+            limit = Signal(16, name=f"{axis}_limit", reset_less=True)  # the next instruction may be in the plan by then
             with m.If(go):
-                m.d.sync += [outer.eq(new_outer), inner.eq(new_inner)]
-            m.d.comb += inside[index].eq((new_inner >= 0) & (new_inner < p[size]))
+                m.d.sync += [outer.eq(new_outer), inner.eq(new_inner), limit.eq(p[size])]
+            m.d.comb += inside[index].eq((inner >= 0) & (inner < limit))
         return inside.all()
 
     def _addresses(self, m: Module, name: str, strides: list[Value], start: Value, gone: Value, begins: Value,
@@ -265,14 +273,14 @@ class VectorWalk(wiring.Component):
         m.d.comb += group.eq(1 << plan.group << p.out_type)
         return self._addresses(m, "c", [group, p.c_pixel, p.c_row, p.c_tile], p.c, turn.gone[2:], turn.begins, go)
 
-    def _send(self, m: Module, planned: Signal, move: Signal, step: dict[str, Value], store: dict[str, Value],
+    def _send(self, m: Module, placed: Signal, leave: Signal, step: dict[str, Value], store: dict[str, Value],
               last: Value, address: Value, fetched: Value) -> None:
         """Output registers: each part goes when it is taken, the next step comes when all have gone."""
         ports = ((self.step, step, 1), (self.store, store, last), (self.fetch, address, fetched))
-        m.d.comb += move.eq(Cat(~port.valid | port.ready for port, _, _ in ports).all())
+        m.d.comb += leave.eq(Cat(~port.valid | port.ready for port, _, _ in ports).all())
         for port, value, wanted in ports:
-            with m.If(move):
-                m.d.sync += port.valid.eq(planned & wanted)
+            with m.If(leave):
+                m.d.sync += port.valid.eq(placed & wanted)
                 if isinstance(value, dict):
                     m.d.sync += [port.payload[name].eq(part) for name, part in value.items()]
                 else:

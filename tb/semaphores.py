@@ -38,7 +38,7 @@ async def balance(dut: Any) -> None:
     tasks += [gives[g].feed(given[g], stalls(20 + g, long=8)) for g in range(givers)]
     for task in tasks:
         await task
-    for _ in range(3):
+    for _ in range(6):
         await RisingEdge(dut.clk)
     assert read(dut.counts) == 3 * givers << 15 * 16
     assert not read(dut.error)
@@ -54,7 +54,8 @@ async def overflow(dut: Any) -> None:
     await gives[0].send([{"semaphore": 7, "count": 4095}] * 16 + [{"semaphore": 7, "count": 15}])
     await RisingEdge(dut.clk)
     await gives[-1].send([{"semaphore": 7, "count": 1}])
-    await RisingEdge(dut.clk)
+    for _ in range(3):
+        await RisingEdge(dut.clk)
     assert read(dut.error) and read(dut.error_semaphore) == 7
     await RisingEdge(dut.clk)
     await RisingEdge(dut.clk)

@@ -10,34 +10,36 @@ from tests.streams import send, simulate, stalls
 
 
 def watcher(dut, counts, log=None):
-    """Follows every grant and give: a grant beyond what was given, or a count that differs, fails."""
+    """Follows every grant and give: a grant beyond what was given, or a counter that differs in the end, fails."""
     async def watch(ctx):
         ports = [*dut.takes, *dut.gives]
         signals = [s for p in ports for s in (p.valid, p.ready, p.payload)]
-        cycle, pending = 0, []
+        cycle, changed = 0, 0
         while True:
             _, _, *values, shown, error = await ctx.tick().sample(*signals, dut.counts, dut.error)
             assert not error
-            before = [shown[i] for i in range(SEMAPHORES)]
-            for number, delta in pending:  # gives of the cycle before show from this one on, at the latest the next
-                counts[number] += delta
-            pending = []
             granted = 0
+            given = []
             for index in range(len(ports)):
                 valid, ready, payload = values[3 * index:3 * index + 3]
                 if not (valid and ready):
                     continue
+                changed = cycle
                 number, count = payload.semaphore, payload.count
                 if index < len(dut.takes):
                     granted += 1
                     if number:
-                        assert before[number] >= count, f"take of {count} from {number}, which holds {before[number]}"
+                        assert counts[number] >= count, f"take of {count} from {number}, which holds {counts[number]}"
                         counts[number] -= count
                     if log is not None:
                         log.append((cycle, index))
                 elif number:
-                    pending.append((number, count))
+                    given.append((number, count))
+            for number, delta in given:
+                counts[number] += delta
             assert granted <= 1
+            if cycle > changed + 4:  # what was given has reached the counters, and what was taken is granted
+                assert [shown[i] for i in range(SEMAPHORES)] == counts
             cycle += 1
     return watch
 
@@ -89,7 +91,7 @@ def test_shared_semaphores() -> None:
 
 
 def test_fairness() -> None:
-    """Of four takers that always ask and could always be granted, each gets a quarter."""
+    """Four takers that always ask and could always be granted are granted every five cycles, each."""
     dut = Semaphores(4, 1)
     log: list[tuple[int, int]] = []
 
@@ -98,10 +100,10 @@ def test_fairness() -> None:
         for port in dut.takes:
             ctx.set(port.payload, {"semaphore": 1, "count": 1})
             ctx.set(port.valid, 1)
-        await ctx.tick().repeat(400)
+        await ctx.tick().repeat(403)
     simulate(dut, bench, background=[watcher(dut, [0] * SEMAPHORES, log)])
     shares = [sum(index == taker for _, index in log) for taker in range(4)]
-    assert sum(shares) >= 395 and min(shares) >= 97, shares
+    assert min(shares) >= 79 and max(shares) - min(shares) <= 1, shares
 
 
 def test_a_refused_take_holds_up_no_other() -> None:
@@ -114,13 +116,13 @@ def test_a_refused_take_holds_up_no_other() -> None:
             ctx.set(dut.takes[t].valid, 1)
         await send(ctx, dut.gives[0], [{"semaphore": 4, "count": 100}])
         await send(ctx, dut.takes[1], [{"semaphore": 4, "count": 1}] * 100)
-    simulate(dut, bench, background=[watcher(dut, [0] * SEMAPHORES, log)], deadline=260)
+    simulate(dut, bench, background=[watcher(dut, [0] * SEMAPHORES, log)], deadline=600)
     assert [index for _, index in log] == [1] * 100
 
 
 @pytest.mark.parametrize("offset", range(6))
 def test_latency_and_no_lost_wake_up(offset: int) -> None:
-    """A take is granted two cycles after the give, or three where they come together."""
+    """A take is granted five to seven cycles after the give, wherever that finds it."""
     dut = Semaphores(2, 1)
 
     async def bench(ctx):
@@ -131,11 +133,11 @@ def test_latency_and_no_lost_wake_up(offset: int) -> None:
             await ctx.tick()
         ctx.set(dut.gives[0].payload, {"semaphore": 9, "count": 2})
         ctx.set(dut.gives[0].valid, 1)
-        for cycle in range(4):
+        for cycle in range(10):
             _, _, ready = await ctx.tick().sample(dut.takes[1].ready)
             ctx.set(dut.gives[0].valid, 0)
             if ready:
-                assert cycle == (3 if offset == 0 else 2)
+                assert cycle in (5, 6, 7)
                 return
         raise AssertionError("the take was not granted")
     simulate(dut, bench)
@@ -146,14 +148,15 @@ def test_overflow_and_none() -> None:
 
     async def bench(ctx):
         await send(ctx, dut.gives[0], [{"semaphore": 7, "count": 4095}] * 16 + [{"semaphore": 7, "count": 15}])
-        await ctx.tick().repeat(2)
+        await ctx.tick().repeat(4)
         assert ctx.get(dut.counts[7]) == 65535 and not ctx.get(dut.error)
         await send(ctx, dut.gives[0], [{"semaphore": 7, "count": 1}])
+        await ctx.tick().repeat(2)
         assert ctx.get(dut.error) and ctx.get(dut.error_semaphore) == 7
         await ctx.tick()
         assert ctx.get(dut.counts[7]) == 65535 and not ctx.get(dut.error)
         await send(ctx, dut.gives[0], [{"semaphore": 0, "count": 4095}] * 20)
-        await send(ctx, dut.takes[0], [{"semaphore": 0, "count": 4095}], patience=10)
+        await send(ctx, dut.takes[0], [{"semaphore": 0, "count": 4095}], patience=30)
         assert ctx.get(dut.counts[0]) == 0 and not ctx.get(dut.error)
     simulate(dut, bench)
 
