@@ -1,4 +1,4 @@
-"""Addresses in nested loops without multipliers: counters, sums that follow them, the products they start from."""
+"""Addresses in nested loops without multipliers: counters, sums that follow them, rings, products they start from."""
 
 from collections.abc import Sequence
 
@@ -112,6 +112,33 @@ class Affine(wiring.Component):
         for j, register in enumerate(bases):
             with m.If(self.step & update[j]):
                 m.d.sync += register.eq(total)
+        return m
+
+
+class Ring(wiring.Component):
+    """An address in a ring: `size` lower where `first` is at or past `end`; a cycle after it was there with `step`.
+
+    Members
+    -------
+    step: take the next address. address: what becomes `value`. first: the address that decides; often the same.
+    end, size: of the ring; size 0: there is none. value: the address in the ring, modulo 2**24.
+    """
+
+    step: In(1)
+    address: In(ADDRESS_BITS)
+    first: In(ADDRESS_BITS)
+    end: In(ADDRESS_BITS)
+    size: In(ADDRESS_BITS)
+    value: Out(ADDRESS_BITS)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        address, lower = (Signal(ADDRESS_BITS, name=name, reset_less=True) for name in ("address", "lower"))
+        past = Signal(reset_less=True)
+        with m.If(self.step):
+            m.d.sync += [
+                past.eq(self.first >= self.end), address.eq(self.address), lower.eq(self.address - self.size)]
+        m.d.comb += self.value.eq(Mux(past, lower, address))
         return m
 
 

@@ -9,7 +9,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from . import isa
-from .affine import Affine, Loops
+from .affine import Affine, Loops, Ring
 from .array import RowPayload
 from .config import ADDRESS_BITS
 from .ports import MemoryReadPort
@@ -48,7 +48,7 @@ def access_layout(rows: int) -> data.StructLayout:
 class RowAddresses(wiring.Component):
     """Addresses and tags of the rows of ARRAY instructions: one a cycle, one idle cycle between two instructions.
 
-    The first comes three cycles after the instruction.
+    The first comes four cycles after the instruction.
 
     Parameters
     ----------
@@ -77,15 +77,18 @@ class RowAddresses(wiring.Component):
         m.submodules.row = row = Affine(ADDRESS_BITS, (Y, KY), len(LEVELS))
         now = Signal(feed_layout(), reset_less=True)  # what is not read goes in synthesis
         p = now.instruction
-        running, located = Signal(), Signal()  # stage 0 counts, stage 1 has the sums, `o` is stage 2
+        # stage 0 counts, stage 1 has the sums, stage 2 the address, and stage 3, its place in the ring, is `o`
+        running, located, addressed = Signal(), Signal(), Signal()
         move = Signal()
         final = Signal()
         tag = Signal(tag_layout(self.rows))
+        end = data.StructLayout({"tag": tag_layout(self.rows), "final": 1})  # what goes with an address
+        place, shown = Signal(end, reset_less=True), Signal(end, reset_less=True)  # in stage 2, in stage 3
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
             # stage 1 still needs the old instruction unless it is leaving
             self.i.ready.eq(~running & (~located | move)),
-            self.busy.eq(running | located | self.o.valid),
+            self.busy.eq(running | located | addressed | self.o.valid),
             loops.load.eq(self.i.valid & self.i.ready),
             loops.step.eq(running & move),
             position.origin.eq(p.x_start), line.origin.eq(p.y_start), row.origin.eq(now.row_start),
@@ -106,18 +109,34 @@ class RowAddresses(wiring.Component):
                 located.eq(running), final.eq(loops.final),
                 tag.last.eq(loops.last[:TILE].all()),
                 tag.swap.eq(loops.reached[KC:].any()), tag.begin.eq(loops.reached[TILE:].any()),
-                self.o.valid.eq(located), self.o.payload.final.eq(final),
-                self.o.payload.address.eq(row.value + position.value[:ADDRESS_BITS]),
-                self.o.payload.tag.eq(tag),
+                addressed.eq(located), place.final.eq(final), place.tag.eq(tag),
+                self.o.valid.eq(addressed), shown.eq(place),
             ]
             with m.If(running & loops.reached[KC:].any()):
                 m.d.sync += tag.first.eq(loops.reached[TILE:].any())
-            self._inside(m, p, position.value.as_signed(), line.value.as_signed())
+            self._inside(m, p, position.value.as_signed(), line.value.as_signed(), place.tag)
+        m.d.comb += [
+            self.o.payload.final.eq(shown.final), self.o.payload.tag.eq(shown.tag),
+            self.o.payload.address.eq(self._address(m, p, row.value, position.value.as_signed(), move)),
+        ]
         return m
 
-    def _inside(self, m: Module, p: data.View, bx: Signal, iy: Signal) -> None:
+    def _address(self, m: Module, p: data.View, row: Signal, bx: Signal, move: Signal) -> Signal:
+        """Lane 0's place in the ring, two stages later: it goes where the first byte inside the image goes."""
+        m.submodules.ring = ring = Ring()
+        address, first, end, size = (Signal(ADDRESS_BITS, name=f"ring_{name}", reset_less=True)
+                                     for name in ("address", "first", "end", "size"))
+        with m.If(move):
+            m.d.sync += [
+                address.eq(row + bx[:ADDRESS_BITS]), first.eq(row + Mux(bx < 0, 0, bx[:ADDRESS_BITS])),
+                end.eq(p.a_end), size.eq(p.a_ring),  # the next instruction may be in `now` by the next stage
+            ]
+        m.d.comb += [ring.step.eq(move), ring.address.eq(address), ring.first.eq(first), ring.end.eq(end),
+                     ring.size.eq(size)]
+        return ring.value
+
+    def _inside(self, m: Module, p: data.View, bx: Signal, iy: Signal, out: data.View) -> None:
         """Which lanes lie inside the image: from -bx up to row_bytes - bx, where row iy exists."""
-        out = self.o.payload.tag
         before, after = Signal(signed(POSITION_BITS + 1)), Signal(signed(POSITION_BITS + 1))
         read = Signal()
         m.d.comb += [
@@ -136,7 +155,7 @@ class Feeder(wiring.Component):
 
     One row a cycle as long as memory grants a request a cycle and `o` is taken; one idle cycle between two
     instructions. A row without a byte inside the image costs no request. From an instruction to its first row it
-    takes 6 cycles and the memory's latency. Up to `DEPTH` rows are read ahead.
+    takes 7 cycles and the memory's latency. Up to `DEPTH` rows are read ahead.
 
     A row that starts left of the image is read from there, up to `rows` - 1 bytes before the image's own row: an image
     with padding on the left must not start at an address below that. Byte positions wrap at 26 bits.

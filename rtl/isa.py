@@ -26,9 +26,12 @@ LOOP_DEPTH = 4
 
 # Element types and modes of the VECTOR instruction.
 INT8, INT16, INT32 = 0, 1, 2
-SUM, MAX = 0, 1
+SUM, MAX, PRODUCT = 0, 1, 2
 SINGLE, DOUBLE, EVEN = 0, 1, 2
 MEMORY, ACCUMULATORS = 0, 1
+
+DEPTHWISE_WINDOW, DEPTHWISE_TAPS = 13, 64
+"""Rows and columns of a DEPTHWISE instruction's window, and its taps, at most."""
 
 
 class FieldError(ValueError):
@@ -181,6 +184,12 @@ def _address(letter: str, what: str) -> tuple[Field, ...]:
             _u(f"{letter}_register", 4, f"address register added to {letter}"), _skip(4))
 
 
+def _ring(letter: str) -> tuple[tuple[Field, ...], ...]:
+    return ((_u(f"{letter}_end", ADDRESS_BITS, f"where the ring of {letter.upper()} ends"), _skip(8)),
+            (_u(f"{letter}_ring", ADDRESS_BITS, f"bytes of the ring: an address of {letter.upper()} at or past its end "
+                "is that much lower; 0: no ring"), _skip(8)))
+
+
 def _unit(a: str, b: str, c: str) -> tuple[tuple[Field, ...], ...]:
     return (_HEADER, _semaphores("wait", "taken before it starts"), _semaphores("signal", "given when it is done"),
             _address("a", a), _address("b", b), _address("c", c))
@@ -229,7 +238,9 @@ whose iy is outside 0..height-1, or whose position is outside 0..row_bytes-1, is
 y * rows_x + x of the accumulators gets the sum over the K tiles; after the last, the block of
 rows_y * rows_x accumulator rows goes to the vector unit. A K tile that reads past what the kernel needs
 has zero weights there. Weight tiles lie one after the other from B (`rows` rows of one memory word each),
-wrapping from ring + ring_bytes to ring where ring_bytes is not 0.""",
+wrapping from ring + ring_bytes to ring where ring_bytes is not 0. Where a_ring is not 0, the bytes fed at a time are
+read a_ring lower if the address of the first of them inside the image is at or past a_end (once; addresses are modulo
+2**24 before and after): rows of the input may lie in a ring of whole rows.""",
     _unit("the input's byte at iy = 0, bx = 0", "first weight tile; a multiple of the memory's word", "unused") + (
         (_u("rows_y", 16, "output rows"), _u("rows_x", 16, "output columns; rows_y * rows_x accumulator rows")),
         (_u("ky", 8, "K tiles: kernel rows"), _u("kx", 8, "K tiles: kernel columns"),
@@ -248,6 +259,7 @@ wrapping from ring + ring_bytes to ring where ring_bytes is not 0.""",
          _u("ready", 4, "semaphore of which 1 is taken before a weight tile is read; 0: none"),
          _u("free", 4, "semaphore to which 1 is given after a weight tile is read; 0: none")),
         (_u("ring_bytes", _ADDR, "size of the ring; 0: no ring"), _skip(8)),
+        *_ring("a"),
     ))
 
 VECTOR = InstructionType(
@@ -266,14 +278,23 @@ to even.
 Source ACCUMULATORS takes the array's next `tiles` blocks of ny * nx rows; wy = wx = 1 and one operand.
 
 Parameters are sets of three planes, each padded to whole memory words: int32 bias [cols], int32 multiplier
-[cols] (not negative), uint8 shift [cols] (at most 62); one set follows the other. Source ACCUMULATORS uses set t in
+[cols], uint8 shift [cols] (at most 62); one set follows the other. Source ACCUMULATORS uses set t in
 tile t, entry c for column c. Source MEMORY uses entry 0 for every element: bias and multiplier of set 0 for A and of
-set 1 for B, the shift of set 0.""",
+set 1 for B, the shift of set 0.
+
+reduce PRODUCT (source MEMORY, operands = 1, a window of 1 x 1) makes s = (A + bias of set 0) * (B + bias of set 1),
+the sums wrapped to int32, without multipliers.
+
+lookup 1 (out_type INT8, low and high within int8): what is stored is not the clamped value v but byte v + 128 of the
+table, 256 bytes from `table` on. Where a_ring (b_ring, c_ring) is not 0, an address of A (B, C) at or past a_end is
+a_ring bytes lower (once; addresses are modulo 2**24 before and after). The elements of a row are read and written
+min(lanes, memory word / largest of their types) at a time; the address of the first of these decides for all.""",
     _unit("operand A", "operand B", "output") + (
         (_u("params", _ADDR, "first parameter set; a multiple of the memory's word"),
          _u("source", 1, "MEMORY or ACCUMULATORS"),
-         _u("operands", 1, "1: B takes part too"), _u("reduce", 1, "SUM or MAX"),
-         _u("rounding", 2, "SINGLE, DOUBLE or EVEN"), _skip(3)),
+         _u("operands", 1, "1: B takes part too"), _u("reduce", 2, "SUM, MAX or PRODUCT"),
+         _u("rounding", 2, "SINGLE, DOUBLE or EVEN"), _u("lookup", 1, "1: the output goes through the table"),
+         _skip(1)),
         (_u("in_type", 2, "element type of A and B: INT8, INT16, INT32"), _u("out_type", 2, "of the output"), _skip(12),
          _s("zero_point", 16, "added after rounding")),
         (_u("elems", 16, "elements of a row in a tile"), _u("elems_last", 16, "in the last tile")),
@@ -294,11 +315,69 @@ set 1 for B, the shift of set 0.""",
         (_u("c_pixel", _ADDR, "bytes an output column"), _skip(8)),
         (_s("low", 32, "lowest output"),),
         (_s("high", 32, "highest output"),),
+        (_u("table", _ADDR, "256 bytes; a multiple of the memory's word"), _skip(8)),
+        *_ring("a"), *_ring("b"), *_ring("c"),
     ))
 
-TYPES = (END, LOOP, NEXT, ADDRESS, SYNC, MOVE_IN, ARRAY, VECTOR, MOVE_OUT)
+DEPTHWISE = InstructionType(
+    "DEPTHWISE", 0x50,
+    """Depthwise convolution of one block of output rows, for `tiles` groups of up to `cols` channels.
+
+For t in tiles: for y in rows_y, x in rows_x, channels c of the group (elems of them, elems_last in the last group):
+s = bias[c] + sum over ky, kx of weight[ky, kx, c] * X, where X is the byte of the input at
+A + t * a_tile + iy * a_row + ix * a_pixel + c, iy = y_start + y * y_step + ky * y_dilation,
+ix = x_start + x * x_step + kx * x_dilation, or `pad` where iy is outside 0..height-1 or ix outside 0..width-1; sums
+wrap to int32. Then out = clamp(round_shift(s * multiplier[c], shift[c]) + zero_point, low, high), stored as int8 at
+C + t * c_tile + y * c_row + x * c_pixel + c.
+
+The constants of a group are ky * kx memory words of weights, kx innermost (byte c for channel c), then a parameter
+set as VECTOR has it; group t's start at B + t * b_tile. ky * kx is at most 64, and the window (ky - 1) * y_dilation + 1
+by (kx - 1) * x_dilation + 1 at most 13 by 13, as are ky and kx themselves. Where a_ring (c_ring) is not 0, the channels
+of a group are read (written) a_ring lower if the address of the first of them is at or past a_end (once; addresses are
+modulo 2**24 before and after). What it writes must not overlap what it reads.""",
+    _unit("the input's byte at iy = ix = 0, channel 0", "constants of the first group; a multiple of the memory's word",
+          "output") + (
+        (_u("rows_y", 16, "output rows"), _u("rows_x", 16, "output columns")),
+        (_u("ky", 8, "kernel rows"), _u("kx", 8, "kernel columns"), _u("tiles", 16, "groups of channels")),
+        (_u("elems", 8, "channels of a group"), _u("elems_last", 8, "in the last group"),
+         _s("pad", 8, "value outside the image"), _u("rounding", 2, "SINGLE, DOUBLE or EVEN"), _skip(6)),
+        (_s("y_start", 16, "iy of the first output row at ky = 0"), _u("height", 16, "input rows")),
+        (_s("x_start", 16, "ix of the first output column at kx = 0"), _u("width", 16, "input columns")),
+        (_u("y_step", 8, "input rows an output row"), _u("x_step", 8, "input columns an output column"),
+         _u("y_dilation", 8, "input rows a kernel row"), _u("x_dilation", 8, "input columns a kernel column")),
+        (_s("zero_point", 16, "added after rounding"), _s("low", 8, "lowest output"), _s("high", 8, "highest output")),
+        (_u("a_tile", _ADDR, "bytes a group in A"), _skip(8)),
+        (_u("a_row", _ADDR, "bytes an input row"), _skip(8)),
+        (_u("a_pixel", _ADDR, "bytes an input column"), _skip(8)),
+        (_u("b_tile", _ADDR, "bytes of a group's constants"), _skip(8)),
+        (_u("c_tile", _ADDR, "bytes a group in the output"), _skip(8)),
+        (_u("c_row", _ADDR, "bytes an output row"), _skip(8)),
+        (_u("c_pixel", _ADDR, "bytes an output column"), _skip(8)),
+        *_ring("a"), *_ring("c"),
+    ))
+
+SOFTMAX_ELEMS, SOFTMAX_ENTRIES, SOFTMAX_ENTRY_BITS = 4096, 256, 25
+"""Longest row of SOFTMAX; entries of its table; bits of an entry that count."""
+
+SOFTMAX = InstructionType(
+    "SOFTMAX", 0x60,
+    f"""Softmax of each of `rows` rows of `elems` int8 values.
+
+For each row: d = max - x (0 to 255), E = table[d], S = the sum of E over the row (at most 2**36), L = floor(log2 S),
+r = floor((2**(L + 25) / S + 1) / 2) (2**(L + 24) / S, rounded, ties upwards), and
+out = min(255, (E * r + 2**(L + 15)) >> (L + 16)) - 128, as int8; all are -128 where S = 0. The table is 256
+little-endian int32 of 0 to 2**24; bits {SOFTMAX_ENTRY_BITS} and up of an entry do not count. The output may replace
+the input, row by row; otherwise it lies outside of it, since rows are read ahead. Source of the formula:
+docs/numerics.md.""",
+    _unit("first input row", "the table; a multiple of the memory's word", "first output row") + (
+        (_u("rows", 16, "rows, at least 1"), _u("elems", 16, f"elements of a row, 1 to {SOFTMAX_ELEMS}")),
+        (_u("a_row", _ADDR, "bytes from one input row to the next"), _skip(8)),
+        (_u("c_row", _ADDR, "bytes from one output row to the next"), _skip(8)),
+    ))
+
+TYPES = (END, LOOP, NEXT, ADDRESS, SYNC, MOVE_IN, ARRAY, VECTOR, MOVE_OUT, DEPTHWISE, SOFTMAX)
 BY_OPCODE = {kind.opcode: kind for kind in TYPES}
-UNITS = {1: "move_in", 2: "array", 3: "vector", 4: "move_out"}
+UNITS = {1: "move_in", 2: "array", 3: "vector", 4: "move_out", 5: "depthwise", 6: "softmax"}
 """Units by the high digit of the opcode; 0 is the sequencer itself."""
 
 

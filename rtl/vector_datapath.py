@@ -6,11 +6,15 @@ from amaranth import Cat, Const, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .isa import DOUBLE, EVEN, INT8, INT16, INT32
+from .isa import DOUBLE, EVEN, INT8, INT16, INT32, MAX, PRODUCT, SUM
 from .ports import accumulator_row
-from .vector_lane import CLAMPED, PRODUCT, ROUNDED, SUM_READY, Reduce, VectorLane
+from .vector_address import SLOTS, Step
+from .vector_lane import BIASED, CLAMPED, MULTIPLIED, ROUNDED, SUM_READY, Reduce, VectorLane
 from .vector_parameters import parameter_set
-from .vector_walk import SLOTS, Step
+from .vector_tables import LOOKED_UP, TableRow, Tables
+
+QUEUE = 21
+"""Outputs that have a place at the end: those of a full pipeline, so that it can be full all the time."""
 
 
 class Settings(data.Struct):
@@ -20,6 +24,7 @@ class Settings(data.Struct):
     low: signed(32)
     high: signed(32)
     out_type: unsigned(2)
+    lookup: unsigned(1)
 
 
 class _Control(data.Struct):
@@ -29,7 +34,8 @@ class _Control(data.Struct):
     inside: unsigned(1)
     first: unsigned(1)
     last: unsigned(1)
-    maximum: unsigned(1)
+    operand: unsigned(1)
+    reduce: unsigned(2)
     rounding: unsigned(2)
     slot: unsigned(2)
 
@@ -49,10 +55,10 @@ def check_sizes(cols: int, word_bytes: int, lanes: int) -> None:
 
 
 class VectorDatapath(wiring.Component):
-    """Executes steps, one a cycle; a window's output leaves 14 cycles after its last step entered.
+    """Executes steps, one a cycle; a window's output leaves 17 cycles after its last step entered.
 
     The pipeline itself never stops: a step enters when its elements and parameters are there and the queue
-    of outputs (16) has a place for what it may produce.
+    of outputs (`QUEUE`) has a place for what it may produce.
 
     Parameters
     ----------
@@ -64,6 +70,7 @@ class VectorDatapath(wiring.Component):
     steps: stream of `Step`. words: stream of memory words, one for each step from MEMORY that is `inside`.
     accumulators: stream of rows, taken with the last step of a row. parameters: stream of sets, taken by `swap`.
     settings, slot, set: stores an instruction's settings under its slot's number, before its first step.
+    table: rows of its table, if it has one, before its first step too.
     o: stream of words: an output's elements from byte 0 on; bytes past them are noise.
     entered: a step enters the pipeline. starved, blocked: one is there and has no input, no place for its output.
     mismatch: a block of accumulators was not as long as the instruction says (level, until reset).
@@ -80,6 +87,7 @@ class VectorDatapath(wiring.Component):
             "settings": In(Settings),
             "slot": In(range(SLOTS)),
             "set": In(1),
+            "table": In(TableRow),
             "o": Out(stream.Signature(unsigned(8 * word_bytes))),
             "entered": Out(1),
             "starved": Out(1),
@@ -89,10 +97,11 @@ class VectorDatapath(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.outputs = outputs = fifo.SyncFIFO(width=8 * self._word_bytes, depth=16)
-        room = Signal(range(17), init=16)
+        m.submodules.outputs = outputs = fifo.SyncFIFO(width=8 * self._word_bytes, depth=QUEUE)
+        room = Signal(range(QUEUE + 1), init=QUEUE)
         produces = self.entered & self.steps.payload.last
-        m.d.sync += room.eq(room - produces + (self.o.valid & self.o.ready))
+        left = Signal()  # the memory's grant comes late in its cycle
+        m.d.sync += [left.eq(self.o.valid & self.o.ready), room.eq(room - produces + left)]
         m.d.comb += [self.o.payload.eq(outputs.r_data), self.o.valid.eq(outputs.r_rdy), outputs.r_en.eq(self.o.ready)]
 
         step = Signal(Step, reset_less=True)
@@ -100,31 +109,32 @@ class VectorDatapath(wiring.Component):
         m.d.sync += step.eq(self.steps.payload)
         x, bias, multiplier, shift = self._operands(m, step, elements)
 
-        control = [Signal(_Control, name=f"control_{stage}") for stage in range(CLAMPED + 2)]
+        control = [Signal(_Control, name=f"control_{stage}") for stage in range(CLAMPED + LOOKED_UP + 2)]
         p = self.steps.payload
         m.d.sync += [control[0].valid.eq(self.entered), control[0].inside.eq(p.inside), control[0].first.eq(p.first),
-                     control[0].last.eq(p.last), control[0].maximum.eq(p.maximum), control[0].rounding.eq(p.rounding),
-                     control[0].slot.eq(p.slot)]
+                     control[0].last.eq(p.last), control[0].operand.eq(p.operand), control[0].reduce.eq(p.reduce),
+                     control[0].rounding.eq(p.rounding), control[0].slot.eq(p.slot)]
         for before, after in pairwise(control):
             m.d.sync += after.eq(before)
         # The lanes' inputs are shown one stage after control[0].
-        reduce = self._window(m, control[PRODUCT])
+        reduce = self._window(m, control[MULTIPLIED])
+        keep, by_kept = self._factors(m, control[BIASED])
         rounding = control[1 + SUM_READY].rounding
-        settings = self._settings(m, *(control[stage].slot for stage in (ROUNDED, CLAMPED - 1, CLAMPED)))
+        settings = self._settings(m, *(control[stage].slot for stage in (ROUNDED, CLAMPED)))
         results = []
         for index in range(self._lanes):
             m.submodules[f"lane_{index}"] = lane = VectorLane()
             m.d.comb += [
                 lane.x.eq(x[index]), lane.bias.eq(bias[index]), lane.multiplier.eq(multiplier[index]),
-                lane.shift.eq(shift[index]), lane.reduce.eq(reduce),
+                lane.shift.eq(shift[index]), lane.reduce.eq(reduce), lane.keep.eq(keep), lane.by_kept.eq(by_kept),
                 lane.double.eq(rounding == DOUBLE), lane.even.eq(rounding == EVEN),
                 lane.zero_point.eq(settings[0].zero_point),
-                lane.low.eq(settings[1].low), lane.high.eq(settings[1].high),
+                lane.low.eq(settings[0].low), lane.high.eq(settings[0].high),
             ]
             results.append(lane.o)
-        out = control[1 + CLAMPED]
-        packed = self._pack(m, results, settings[2].out_type)
-        m.d.comb += [outputs.w_en.eq(out.valid & out.last), outputs.w_data.eq(packed)]
+        word = self._look_up(m, results, settings[1], control[1 + CLAMPED].slot)
+        out = control[1 + CLAMPED + LOOKED_UP]
+        m.d.comb += [outputs.w_en.eq(out.valid & out.last), outputs.w_data.eq(word)]
         return m
 
     def _enter(self, m: Module, room: Signal) -> list[Signal]:
@@ -179,11 +189,11 @@ class VectorDatapath(wiring.Component):
         with m.If(self.parameters.ready):
             m.d.sync += held.eq(self.parameters.payload)
         x, bias = self._registers("x", signed(32)), self._registers("bias", signed(32))
-        multiplier, shift = self._registers("multiplier", unsigned(31)), self._registers("shift", unsigned(6))
+        multiplier, shift = self._registers("multiplier", signed(32)), self._registers("shift", unsigned(6))
         for index in range(self._lanes):
             m.d.sync += x[index].eq(elements[index])
         for part, width, entries, b in ((bias, 32, held.bias, held.b_bias), (shift, 6, held.shift, held.shift[0]),
-                                        (multiplier, 31, held.multiplier, held.b_multiplier)):
+                                        (multiplier, 32, held.multiplier, held.b_multiplier)):
             columns = self._from_column(entries, width, step.column)
             columns = Cat(columns, Const(0, self._lanes * width))  # lanes past the last column
             for index, register in enumerate(part):
@@ -193,8 +203,18 @@ class VectorDatapath(wiring.Component):
                     m.d.sync += register.eq(Mux(step.operand, b, entries[0]))
         return [x, bias, multiplier, shift]
 
+    def _factors(self, m: Module, control: data.View) -> list[Signal]:
+        """Which elements are products' first factors, and which are their second ones; a cycle after `control`."""
+        product = control.valid & (control.reduce == PRODUCT)
+        kinds = [Signal(name=name) for name in ("keep", "by_kept")]
+        m.d.sync += [kind.eq(product & (control.operand == number)) for number, kind in enumerate(kinds)]
+        return kinds
+
     def _window(self, m: Module, control: data.View) -> Signal:
-        """What the lanes do with the products, a cycle after `control`: the first one inside starts the sum."""
+        """What the lanes do with the products, a cycle after `control`: the first one inside starts the sum.
+
+        PRODUCT's first element does, too, but what counts is the second's.
+        """
         reduce = Signal(Reduce)
         some = Signal()  # an element of the window has taken part
         going = control.valid & control.inside
@@ -202,10 +222,10 @@ class VectorDatapath(wiring.Component):
         with m.If(control.valid):
             m.d.sync += some.eq(control.inside | begun)
         m.d.sync += [
-            reduce.load.eq(going & ~begun),
+            reduce.load.eq(going & (~begun | (control.reduce == PRODUCT))),
             reduce.clear.eq(control.valid & control.first & ~control.inside),
-            reduce.add.eq(going & begun & ~control.maximum),
-            reduce.maximum.eq(going & begun & control.maximum),
+            reduce.add.eq(going & begun & (control.reduce == SUM)),
+            reduce.maximum.eq(going & begun & (control.reduce == MAX)),
         ]
         return reduce
 
@@ -217,6 +237,20 @@ class VectorDatapath(wiring.Component):
         ports = [kept.read_port() for _ in slots]
         m.d.comb += [port.addr.eq(slot) for port, slot in zip(ports, slots, strict=True)]
         return [port.data for port in ports]
+
+    def _look_up(self, m: Module, results: list[Signal], settings: data.View, slot: Signal) -> Signal:
+        """The packed word, `LOOKED_UP` cycles later; its bytes are those of the table where there is one."""
+        m.submodules.tables = tables = Tables(self._lanes)
+        m.d.comb += [tables.write.eq(self.table), tables.slot.eq(slot)]
+        m.d.comb += [tables.i[lane].eq(result[:8]) for lane, result in enumerate(results)]
+        word, lookup = self._pack(m, results, settings.out_type), settings.lookup
+        for stage in range(LOOKED_UP):
+            word_before, lookup_before = word, lookup
+            word = Signal(8 * self._word_bytes, name=f"word_{stage}", reset_less=True)
+            lookup = Signal(name=f"lookup_{stage}", reset_less=True)
+            m.d.sync += [word.eq(word_before), lookup.eq(lookup_before)]
+        looked_up = tables.o.as_value()
+        return Cat(Mux(lookup, looked_up, word[:len(looked_up)]), word[len(looked_up):])
 
     def _pack(self, m: Module, results: list[Signal], out_type: Signal) -> Signal:
         """Low bytes of the results, side by side."""

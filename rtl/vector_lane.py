@@ -6,9 +6,9 @@ from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-PRODUCT, SUM_READY, ROUNDED, CLAMPED = 6, 7, 10, 12
-"""Cycles from the inputs to: the product (when `reduce` is applied), the sum (when `rounding` is), the shifted
-value (when `zero_point` is added), and the output (`low` and `high` are applied in the cycle before it)."""
+BIASED, MULTIPLIED, SUM_READY, ROUNDED, CLAMPED = 1, 6, 7, 10, 12
+"""Cycles from the inputs to: x + bias (when `keep` and `by_kept` are applied), the product (when `reduce` is), the sum
+(when `rounding` is), the shifted value (when `zero_point`, `low` and `high` are read), and the output."""
 _COARSE = 50  # bits kept between the two shifts: what saturates here is beyond int32 after the second
 
 
@@ -37,23 +37,27 @@ def _saturate(m: Module, value: Signal, width: int, name: str) -> Signal:
 class VectorLane(wiring.Component):
     """out = clamp(round_shift(reduce((x + bias) * multiplier), shift) + zero_point, low, high).
 
-    x + bias wraps to int32, the sum to int64, the rounding's addition to 64 bits. Free-running: an element
+    x + bias wraps to int32, the sum to int64, the rounding's addition to 64 bits. An element's x + bias can be kept and
+    take the multiplier's place for a later element. Free-running: an element
     enters every cycle and no register stops, so the controls must come in the cycle in which their stage
-    needs them (see the constants above). The product of inputs shown in cycle t meets `reduce` in t + PRODUCT;
+    needs them (see the constants above). The product of inputs shown in cycle t meets `reduce` in t + MULTIPLIED;
     the sum then is in t + SUM_READY, where `double` and `even` are read, with the shift that came with the last
     product. `o` shows the result in t + CLAMPED.
 
     Members
     -------
-    x, bias: int32. multiplier: 0 to 2**31 - 1. shift: 0 to 63.
+    x, bias, multiplier: int32. shift: 0 to 63.
+    keep: x + bias is kept. by_kept: it is multiplied by what the last element before it with `keep` has left.
     reduce: `Reduce`. double, even: rounding mode; neither: half is added.
     zero_point: 16 bits. low, high: int32, low <= high. o: int32.
     """
 
     x: In(signed(32))
     bias: In(signed(32))
-    multiplier: In(unsigned(31))
+    multiplier: In(signed(32))
     shift: In(unsigned(6))
+    keep: In(1)
+    by_kept: In(1)
     reduce: In(Reduce)
     double: In(1)
     even: In(1)
@@ -72,29 +76,33 @@ class VectorLane(wiring.Component):
         return m
 
     def _product(self, m: Module) -> Signal:
-        """Four partial products of at most 17 x 17 bits, a DSP each, added in two steps.
+        """Four partial products of 17 x 17 bits, a DSP each, added in two steps: high halves are signed, low ones not.
 
         DSPs lie in few places of an FPGA: there is a register on the way to each and one on the way back.
         """
         x, near_x = Signal(signed(32), reset_less=True), Signal(signed(32), reset_less=True)
-        multiplier, near_multiplier = Signal(31, reset_less=True), Signal(31, reset_less=True)
+        multiplier, near_multiplier = Signal(signed(32), reset_less=True), Signal(signed(32), reset_less=True)
+        kept = Signal(signed(32), reset_less=True)
         outer = Signal(signed(64), reset_less=True)
-        middle = Signal(signed(34), reset_less=True)
+        middle = Signal(signed(33), reset_less=True)
         product = Signal(signed(64), reset_less=True)
         parts = {}
         for x_name, x_part in (("low", near_x[:16]), ("high", near_x[16:].as_signed())):
-            for name, part in (("low", near_multiplier[:16]), ("high", near_multiplier[16:])):
-                near = Signal(signed(32) if x_name == "high" else 32, name=f"near_{x_name}_{name}", reset_less=True)
+            for name, part in (("low", near_multiplier[:16]), ("high", near_multiplier[16:].as_signed())):
+                partial = x_part * part
+                near = Signal(partial.shape(), name=f"near_{x_name}_{name}", reset_less=True)
                 back = Signal.like(near, name=f"{x_name}_{name}")
-                m.d.sync += [near.eq(x_part * part), back.eq(near)]
+                m.d.sync += [near.eq(partial), back.eq(near)]
                 parts[x_name, name] = back
         m.d.sync += [
             x.eq(self.x + self.bias), multiplier.eq(self.multiplier),
-            near_x.eq(x), near_multiplier.eq(multiplier),
+            near_x.eq(x), near_multiplier.eq(Mux(self.by_kept, kept, multiplier)),
             outer.eq(Cat(parts["low", "low"], parts["high", "high"])),
             middle.eq(parts["low", "high"] + parts["high", "low"]),
             product.eq(Cat(outer[:16], (outer[16:].as_signed() + middle)[:48])),
         ]
+        with m.If(self.keep):
+            m.d.sync += kept.eq(x)
         return product
 
     def _reduce(self, m: Module, product: Signal, shift: Signal) -> tuple[Signal, Signal]:
@@ -139,9 +147,11 @@ class VectorLane(wiring.Component):
             fine.eq(Cat(moved[0] & ~tie_coarse, moved[1:])),
             biased.eq(_saturate(m, fine, 34, "fine_saturated") + self.zero_point),
         ]
-        with m.If(biased < self.low):
-            m.d.sync += self.o.eq(self.low)
-        with m.Elif(biased > self.high):
-            m.d.sync += self.o.eq(self.high)
+        low, high = Signal(signed(32), reset_less=True), Signal(signed(32), reset_less=True)  # they come from far away
+        m.d.sync += [low.eq(self.low), high.eq(self.high)]
+        with m.If(biased < low):
+            m.d.sync += self.o.eq(low)
+        with m.Elif(biased > high):
+            m.d.sync += self.o.eq(high)
         with m.Else():
             m.d.sync += self.o.eq(biased)

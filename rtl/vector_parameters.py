@@ -12,10 +12,10 @@ def parameter_set(cols: int) -> data.StructLayout:
     """A set as it is used: an entry a column. Source MEMORY: entry 0 is operand A's, and B has its own."""
     return data.StructLayout({
         "bias": data.ArrayLayout(signed(32), cols),
-        "multiplier": data.ArrayLayout(unsigned(31), cols),
+        "multiplier": data.ArrayLayout(signed(32), cols),
         "shift": data.ArrayLayout(unsigned(6), cols),
         "b_bias": signed(32),
-        "b_multiplier": unsigned(31),
+        "b_multiplier": signed(32),
     })
 
 

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import ADDRESS_BITS
-from .isa import ACCUMULATORS, EVEN, INT32, MEMORY, VECTOR
+from .isa import ACCUMULATORS, EVEN, INT8, INT32, MEMORY, PRODUCT, VECTOR
 
 
 class Walk(data.Struct):
@@ -41,7 +41,8 @@ class VectorSetup(wiring.Component):
     """Checks an instruction and computes its plan, while the one before it runs.
 
     One multiplier of 24 x 17 bits makes the products of steps and strides one after the other: a plan is
-    there 12 cycles (one operand) or 18 (two) after the instruction was taken, 2 for source ACCUMULATORS.
+    there 12 cycles (one operand) or 18 (two) after the instruction was taken, 2 for source ACCUMULATORS, and not before
+    its table, if it has one, is loaded.
     An instruction that cannot be executed raises `error` until reset and goes no further.
 
     Parameters
@@ -51,6 +52,7 @@ class VectorSetup(wiring.Component):
     Members
     -------
     i: instructions. o: their plans. job: parameters to fetch, as soon as the instruction is known to be legal.
+    table: stream of addresses of tables to load; each is taken when that is done.
     busy: an instruction is here. error: see above.
     """
 
@@ -60,6 +62,7 @@ class VectorSetup(wiring.Component):
             "i": In(stream.Signature(VECTOR.layout())),
             "o": Out(stream.Signature(PLAN)),
             "job": Out(stream.Signature(Job)),
+            "table": Out(stream.Signature(unsigned(ADDRESS_BITS))),
             "busy": Out(1),
             "error": Out(1),
         })
@@ -72,11 +75,14 @@ class VectorSetup(wiring.Component):
             self.o.payload.instruction.eq(instruction), self.o.payload.walks.eq(walks),
             self.job.payload.params.eq(instruction.params), self.job.payload.operands.eq(instruction.operands),
             self.job.payload.memory.eq(instruction.source == MEMORY), self.job.payload.tiles.eq(instruction.tiles),
+            self.table.payload.eq(instruction.table),
         ]
         self._group(m, instruction)
         planned, done = Signal(), Signal()
         with m.If(self.job.ready):
             m.d.sync += self.job.valid.eq(0)
+        with m.If(self.table.ready):
+            m.d.sync += self.table.valid.eq(0)
         with m.FSM() as fsm:
             with m.State("idle"):
                 m.d.comb += self.i.ready.eq(1)
@@ -85,7 +91,7 @@ class VectorSetup(wiring.Component):
                     m.next = "check"
             with m.State("check"):
                 with m.If(self._legal(m, instruction)):
-                    m.d.sync += self.job.valid.eq(1)
+                    m.d.sync += [self.job.valid.eq(1), self.table.valid.eq(instruction.lookup)]
                     m.next = "ready"
                     with m.If(instruction.source == MEMORY):
                         m.next = "products"
@@ -94,7 +100,8 @@ class VectorSetup(wiring.Component):
             with m.State("products"), m.If(done):
                 m.next = "ready"
             with m.State("ready"):
-                m.d.comb += [planned.eq(~self.job.valid | self.job.ready), self.o.valid.eq(planned)]
+                m.d.comb += [planned.eq((~self.job.valid | self.job.ready) & ~self.table.valid),
+                                 self.o.valid.eq(planned)]
                 with m.If(planned & self.o.ready):
                     m.next = "idle"
             with m.State("illegal"):
@@ -106,11 +113,15 @@ class VectorSetup(wiring.Component):
     def _legal(self, m: Module, i: data.View) -> Signal:
         legal = Signal()
         large = (i.elems > self._cols) | (i.elems_last > self._cols)
-        windowed = (i.wy != 1) | (i.wx != 1) | i.operands
+        windowed = (i.wy != 1) | (i.wx != 1)
+        wide = Cat(bound[7:].any() & ~bound[7:].all() for bound in (i.low, i.high)).any()  # not an int8
+        no_table = (i.out_type != INT8) | wide | (i.table % self._word_bytes != 0)
         m.d.comb += legal.eq(
             Cat(i[name] != 0 for name in ("tiles", "ny", "nx", "wy", "wx", "elems", "elems_last")).all()
-            & (i.in_type <= INT32) & (i.out_type <= INT32) & (i.rounding <= EVEN) & (i.low <= i.high)
-            & (i.params % self._word_bytes == 0) & ~((i.source == ACCUMULATORS) & (large | windowed)))
+            & (i.in_type <= INT32) & (i.out_type <= INT32) & (i.rounding <= EVEN) & (i.reduce <= PRODUCT)
+            & (i.low <= i.high) & (i.params % self._word_bytes == 0) & ~(i.lookup & no_table)
+            & ~((i.source == ACCUMULATORS) & (large | windowed | i.operands))
+            & ~((i.reduce == PRODUCT) & (windowed | ~i.operands)))
         return legal
 
     def _group(self, m: Module, i: data.View) -> None:

@@ -8,11 +8,14 @@ from .isa import VECTOR
 from .issue import Issue
 from .ports import Give, MemoryReadPort, MemoryWritePort, Retired, Take, accumulator_row
 from .skid import Skid
-from .vector_datapath import VectorDatapath, check_sizes
+from .vector_address import Step
+from .vector_datapath import Settings, VectorDatapath, check_sizes
 from .vector_parameters import ParameterFetch
+from .vector_port import SharedPort
 from .vector_reader import ReadAhead
 from .vector_setup import VectorSetup
-from .vector_walk import Step, VectorWalk
+from .vector_tables import TableLoader
+from .vector_walk import VectorWalk
 from .vector_writer import VectorWriter
 
 EVENTS = data.StructLayout({"busy": 1, "wait_input": 1, "wait_output": 1, "wait_semaphore": 1})
@@ -34,7 +37,7 @@ class VectorUnit(wiring.Component):
     Members
     -------
     instruction: stream of instructions. accumulators: rows from the array. take, give: semaphores.
-    read: operands, unaligned. write: outputs, unaligned. params: parameter sets, aligned.
+    read: operands, unaligned. write: outputs, unaligned. params: parameter sets and tables, aligned.
     busy: from taking an instruction until its signals are given. retired: pulse when its last output is in memory.
     error: an instruction that cannot be executed, or a block of accumulators of another length than the
     instruction says; until reset.
@@ -65,6 +68,8 @@ class VectorUnit(wiring.Component):
         m.submodules.issue = issue = Issue(VECTOR.layout())
         m.submodules.setup = setup = VectorSetup(self._cols, self._word_bytes, self._lanes)
         m.submodules.parameters = parameters = ParameterFetch(self._cols, self._word_bytes)
+        m.submodules.loader = loader = TableLoader(self._word_bytes)
+        m.submodules.constants = constants = SharedPort(self._word_bytes)
         m.submodules.walk = walk = VectorWalk()
         m.submodules.reader = reader = ReadAhead(self._word_bytes)
         m.submodules.datapath = datapath = VectorDatapath(self._cols, self._word_bytes, self._lanes)
@@ -73,7 +78,9 @@ class VectorUnit(wiring.Component):
         connect(m, issue.take, flipped(self.take))
         connect(m, issue.o, setup.i)
         connect(m, setup.job, parameters.i)
-        connect(m, parameters.port, flipped(self.params))
+        connect(m, parameters.port, constants.clients[0])
+        connect(m, loader.port, constants.clients[1])
+        connect(m, constants.port, flipped(self.params))
         connect(m, parameters.o, datapath.parameters)
         connect(m, walk.fetch, reader.i)
         connect(m, reader.port, flipped(self.read))
@@ -86,6 +93,7 @@ class VectorUnit(wiring.Component):
         _queue(m, "steps", walk.step, next_step.i, 16)
         connect(m, next_step.o, datapath.steps)
         _queue(m, "stores", walk.store, writer.stores, 48)  # those of queued steps, and of what is in the pipeline
+        _load(m, setup, loader, datapath, writer)
         _begin(m, setup, walk, datapath, writer)
         m.d.comb += [
             self.busy.eq(setup.busy | walk.active | writer.busy),
@@ -99,6 +107,15 @@ class VectorUnit(wiring.Component):
         return m
 
 
+def _load(m: Module, setup: VectorSetup, loader: TableLoader, datapath: VectorDatapath, writer: VectorWriter) -> None:
+    """A table goes to the slot that its instruction will get, once the instruction that had it before is over."""
+    m.d.comb += [
+        loader.i.valid.eq(setup.table.valid & writer.open.ready), setup.table.ready.eq(loader.i.ready),
+        loader.i.payload.address.eq(setup.table.payload), loader.i.payload.slot.eq(writer.slot),
+        datapath.table.eq(loader.o),
+    ]
+
+
 def _begin(m: Module, setup: VectorSetup, walk: VectorWalk, datapath: VectorDatapath, writer: VectorWriter) -> None:
     """A plan goes to the loops, the settings and the writer's list in the same cycle."""
     instruction = setup.o.payload.instruction
@@ -110,7 +127,7 @@ def _begin(m: Module, setup: VectorSetup, walk: VectorWalk, datapath: VectorData
         writer.open.payload.tag.eq(instruction.tag),
         datapath.set.eq(setup.o.valid & setup.o.ready), datapath.slot.eq(writer.slot),
     ]
-    m.d.comb += [datapath.settings[name].eq(instruction[name]) for name in ("zero_point", "low", "high", "out_type")]
+    m.d.comb += [datapath.settings[name].eq(instruction[name]) for name in Settings.as_shape().members]
     m.d.comb += [writer.open.payload.signals[name].eq(instruction[name])
                  for name in ("signal0", "signal0_count", "signal1", "signal1_count")]
 

@@ -5,8 +5,9 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .issue import Signaller, Signals
-from .ports import Give, MemoryWritePort, Retired
-from .vector_walk import SLOTS, Store
+from .ports import Give, MemoryWritePort, Retired, write_layout
+from .skid import Skid
+from .vector_address import SLOTS, Store
 
 
 class Closing(data.Struct):
@@ -53,30 +54,26 @@ class VectorWriter(wiring.Component):
         m.submodules.signaller = signaller = Signaller()
         connect(m, signaller.o, flipped(self.give))
         closing = data.View(Closing, opened.r_data)
-        shown = Signal()  # a request is in the registers: the memory decides late in the cycle
+        # the memory's grant comes late in the cycle
+        m.submodules.shown = shown = Skid(data.StructLayout({"write": write_layout(self._word_bytes), "final": 1}))
         store, request = self.stores.payload, self.write.request
-        final, free, over, move = Signal(), Signal(), Signal(), Signal()
-        written = Signal.like(request.payload, reset_less=True)
+        made, final, free, over = shown.i.payload.write, shown.o.payload.final, Signal(), Signal()
         m.d.comb += [
-            request.payload.eq(written),
+            made.address.eq(store.address), made.data.eq(self.words.payload),
+            made.mask.eq(Cat(store.count > byte for byte in range(self._word_bytes))),
+            shown.i.payload.final.eq(store.final),
+            shown.i.valid.eq(self.stores.valid & self.words.valid),
+            self.stores.ready.eq(self.words.valid & shown.i.ready),
+            self.words.ready.eq(self.stores.valid & shown.i.ready),
+            request.payload.eq(shown.o.payload.write),
             opened.w_data.eq(self.open.payload), opened.w_en.eq(self.open.valid), self.open.ready.eq(opened.w_rdy),
             free.eq(~final | ~signaller.i.valid),
-            request.valid.eq(shown & free),
-            move.eq(~shown | (free & request.ready)),
-            self.stores.ready.eq(self.words.valid & move),
-            self.words.ready.eq(self.stores.valid & move),
+            request.valid.eq(shown.o.valid & free),
+            shown.o.ready.eq(request.ready & free),
             over.eq(request.valid & request.ready & final),
             opened.r_en.eq(over),
             self.busy.eq(opened.r_rdy | signaller.i.valid | self.retired.valid),
         ]
-        with m.If(move):
-            m.d.sync += [
-                shown.eq(self.stores.valid & self.words.valid),
-                final.eq(store.final),
-                written.address.eq(store.address),
-                written.mask.eq(Cat(store.count > byte for byte in range(self._word_bytes))),
-                written.data.eq(self.words.payload),
-            ]
         with m.If(self.open.valid & self.open.ready):
             m.d.sync += self.slot.eq(self.slot + 1)
         m.d.sync += [self.retired.valid.eq(over), self.retired.tag.eq(closing.tag)]

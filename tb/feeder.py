@@ -12,7 +12,7 @@ from systolith.rtl.feeder import Feeder, feed_layout
 from systolith.rtl.isa import ARRAY
 from tb.harness import parameters
 from tb.streams import Sink, Source, read, sample, serve_read, silent, stalls, start
-from tests.array_instructions import REGION, fed_rows, feed_payload, random_fields
+from tests.array_instructions import REGION, fed_rows, feed_payload, random_fields, random_ring
 
 
 def benches() -> Iterator[tuple[str, Any, dict[str, Any]]]:
@@ -27,7 +27,8 @@ async def rows_in_order(dut: Any) -> None:
     rows = parameters()["rows"]
     rng = random.Random(rows)
     memory = rng.randbytes(4 * REGION)
-    instructions = [ARRAY(a=REGION + 128 + rng.randint(0, 20), **random_fields(rng, rows, 32)) for _ in range(5)]
+    instructions = [ARRAY(a=(a := REGION + 128 + rng.randint(0, 20)), **random_fields(rng, rows, 32),
+                          **random_ring(rng, a, 128)) for _ in range(5)]
     source, sink = Source(dut, "i", feed_layout()), Sink(dut, "o", RowPayload(rows))
     serve_read(dut, "memory", bytearray(memory), 5, stalls(2))
     await start(dut)

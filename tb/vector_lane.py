@@ -7,7 +7,7 @@ import cocotb
 from cocotb.triggers import FallingEdge
 
 from systolith.rtl.isa import DOUBLE, EVEN, SINGLE
-from systolith.rtl.vector_lane import CLAMPED, PRODUCT, ROUNDED, VectorLane
+from systolith.rtl.vector_lane import BIASED, CLAMPED, MULTIPLIED, ROUNDED, VectorLane
 from tb.harness import parameters
 from tb.streams import start
 from tests.vector_cases import lane_vectors
@@ -23,7 +23,8 @@ async def elements(dut: Any) -> None:
     """An element every cycle."""
     rounding = parameters()["rounding"]
     inputs, expected = lane_vectors(rounding, 800)
-    late = {"reduce": PRODUCT, "zero_point": ROUNDED, "low": CLAMPED - 1, "high": CLAMPED - 1}
+    late = {"keep": BIASED, "by_kept": BIASED, "reduce": MULTIPLIED, "zero_point": ROUNDED, "low": ROUNDED,
+            "high": ROUNDED}
     for name in inputs:
         getattr(dut, name).value = 0
     dut.double.value, dut.even.value = int(rounding == DOUBLE), int(rounding == EVEN)

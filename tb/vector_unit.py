@@ -34,7 +34,7 @@ async def instructions(dut: Any) -> None:
     expected = program.memory.copy()
     feed = iter(program.blocks)
     for instruction in program.instructions:
-        execute_vector(instruction, expected, feed, cols, word_bytes)
+        execute_vector(instruction, expected, feed, cols, word_bytes, given["lanes"])
     memory = bytearray(program.memory.tobytes())
     source = Source(dut, "instruction", VECTOR.layout())
     rows = Source(dut, "accumulators", accumulator_row(cols))

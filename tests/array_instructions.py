@@ -50,6 +50,14 @@ def random_fields(rng: random.Random, rows: int, accumulator_rows: int, kind: st
         return fields | dict(kx=kernel, kc=-(-channels // rows))
 
 
+def random_ring(rng: random.Random, a: int, lowest: int) -> dict[str, int]:
+    """Now and then a ring that ends among the addresses from a on and reaches down to `lowest` at most."""
+    if rng.random() < 0.5:
+        return {}
+    end = a + rng.choice((0, 1, rng.randint(0, 60), rng.randint(0, 300)))
+    return dict(a_end=end, a_ring=rng.randint(1, end - lowest))
+
+
 def weight_tiles(instruction: Instruction) -> int:
     """Weight tiles that it reads."""
     i = instruction
@@ -98,6 +106,7 @@ class Program:
         at, stream_at, slot = after_ring, fixed, 0
         for number, (fields, n, stays) in enumerate(zip(inputs, needed, resident, strict=True)):
             fields |= dict(a=number * REGION + 128, tag=100 + number, signal0=5, signal0_count=number + 1)
+            fields |= random_ring(self.rng, fields["a"], number * REGION + 64)
             if self.rng.random() < 0.6:
                 fields |= dict(wait0=1, wait0_count=number + 1)
                 if self.rng.random() < 0.5:
@@ -175,7 +184,8 @@ def requests(instruction: Instruction, rows: int) -> list[int]:
         iy = i.y_start + y * i.y_step + ky * i.y_dilation
         bx = i.x_start + x * i.x_step + kx * i.kx_step + kc * i.kc_step
         if 0 <= iy < i.height and any(0 <= bx + lane < i.row_bytes for lane in range(rows)):
-            out.append(i.a + iy * i.row_pitch + bx & 0xFFFFFF)
+            past = i.a_ring and (i.a + iy * i.row_pitch + max(bx, 0) & 0xFFFFFF) >= i.a_end
+            out.append(i.a + iy * i.row_pitch + bx - (i.a_ring if past else 0) & 0xFFFFFF)
     return out * i.tiles
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from systolith.rtl.feeder import Feeder
 from systolith.rtl.isa import ARRAY, Instruction
-from tests.array_instructions import REGION, fed_rows, feed_payload, random_fields, requests
+from tests.array_instructions import REGION, fed_rows, feed_payload, random_fields, random_ring, requests
 from tests.streams import check, read_server, send, silent, simulate, stalls
 
 SIZES = [(4, 4), (5, 8), (8, 8)]
@@ -50,7 +50,8 @@ def run(rows: int, word_bytes: int, instructions: list[Instruction], seed: int, 
 
 def program(seed: int, rows: int, count: int) -> list[Instruction]:
     rng = random.Random(seed)
-    return [ARRAY(a=REGION + 128 + rng.randint(0, 20), **random_fields(rng, rows, 32)) for _ in range(count)]
+    return [ARRAY(a=(a := REGION + 128 + rng.randint(0, 20)), **random_fields(rng, rows, 32),
+                  **random_ring(rng, a, 128)) for _ in range(count)]
 
 
 @pytest.mark.parametrize("rows, word_bytes", SIZES)
@@ -71,7 +72,13 @@ def test_far_positions() -> None:
     run(4, 4, [ARRAY(**base, **far, x_start=-(1 << 23), y_start=-(1 << 15)), ARRAY(**base, x_start=-3, y_start=-2),
                ARRAY(**base, **far, x_start=17, y_start=2),
                ARRAY(**base | dict(height=65535, row_pitch=0), x_start=0, y_start=32767),
-               ARRAY(**base | dict(row_bytes=0), x_start=-2)],
+               ARRAY(**base | dict(row_bytes=0), x_start=-2),
+               # rows that start before, at and past the end of the ring, also left of the image and past 2**24
+               ARRAY(**base, x_start=-3, y_step=1, y_dilation=1, x_step=3, a_end=532, a_ring=25),
+               ARRAY(**base | dict(a=(1 << 24) - 40, height=9), y_start=2, y_step=1, x_start=-1, x_step=2, a_end=20,
+                     a_ring=3),
+               ARRAY(**base | dict(a=(1 << 24) - 10, height=9), y_start=1, y_step=1, y_dilation=2, x_start=-4, x_step=5,
+                     a_end=50, a_ring=40)],
         3, (False, False, False))
 
 
@@ -94,7 +101,25 @@ def test_pace() -> None:
     simulate(dut, partial(send, stream=dut.i, values=[feed_payload(i) for i in instructions]), output,
              background=[read_server(dut.memory, bytearray(1024), 5)])
     assert cycles[-1] - cycles[0] == 3 * 192 - 1 + 2
-    assert cycles[0] == 1 + 6 + 5
+    assert cycles[0] == 1 + 7 + 5
+
+
+def test_busy_until_the_last_row_is_taken() -> None:
+    dut = Feeder(4, 4, 8)
+    one = ARRAY(rows_y=1, rows_x=1, ky=1, kx=1, kc=1, tiles=1, height=1, row_bytes=4, a=64)
+
+    async def bench(ctx: Any) -> None:
+        await send(ctx, dut.i, [feed_payload(one)])
+        for cycle in range(40):
+            assert ctx.get(dut.busy)
+            ctx.set(dut.o.ready, cycle > 30)
+            if ctx.get(dut.o.valid) and cycle > 30:
+                break
+            await ctx.tick()
+        await ctx.tick()
+        assert not ctx.get(dut.busy)
+
+    simulate(dut, bench, background=[read_server(dut.memory, bytearray(128))])
 
 
 def test_too_many_rows() -> None:

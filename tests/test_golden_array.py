@@ -7,7 +7,7 @@ import pytest
 
 from systolith.rtl.isa import ARRAY, Instruction
 from systolith.sim.golden.array import execute_array, input_tiles, weight_addresses
-from tests.array_instructions import random_fields
+from tests.array_instructions import random_fields, random_ring
 
 
 def signed_byte(value: int) -> int:
@@ -34,7 +34,10 @@ def literally(i: Instruction, memory: bytes, rows: int, cols: int, word_bytes: i
                             bx = i.x_start + x * i.x_step + kx * i.kx_step + kc * i.kc_step
                             for r in range(rows):
                                 inside = 0 <= iy < i.height and 0 <= bx + r < i.row_bytes
-                                value = signed_byte(memory[i.a + iy * i.row_pitch + bx + r]) if inside else i.pad
+                                row = i.a + iy * i.row_pitch
+                                past = i.a_ring and (row + max(bx, 0)) % (1 << 24) >= i.a_end
+                                at = (row + bx + r - (i.a_ring if past else 0)) % (1 << 24)
+                                value = signed_byte(memory[at]) if inside else i.pad
                                 for c in range(cols):
                                     block[y * i.rows_x + x][c] += value * tile[r][c]
         blocks.append(block)
@@ -49,9 +52,25 @@ def test_definition(seed: int) -> None:
     ring = 4096 + 32 * rng.randint(0, 3)
     weights = dict(b=4096) if seed % 2 else dict(
         b=ring + word_bytes * rng.randrange(rows * 2), ring=ring, ring_bytes=word_bytes * rows * 2)
-    i = ARRAY(a=128, **weights, **random_fields(rng, rows, 20))
+    i = ARRAY(a=128, **weights, **random_fields(rng, rows, 20), **random_ring(rng, 128, 0))
     got = [block.tolist() for block in execute_array(i, np.frombuffer(memory, np.uint8), rows, cols, word_bytes)]
     assert got == literally(i, memory, rows, cols, word_bytes)
+
+
+def test_padded_rows_in_a_ring() -> None:
+    """A 3 x 3 convolution over rows 2 to 6 of a map of which five rows are kept: as if all of it lay in memory."""
+    rng = random.Random(5)
+    fields = dict(rows_y=5, rows_x=4, ky=3, kx=1, kc=2, tiles=1, pad=9, y_start=1, height=6, y_step=1, y_dilation=1,
+                  x_start=-2, row_bytes=8, row_pitch=8, x_step=2, kc_step=4, b=512)
+    memory = np.frombuffer(rng.randbytes(1024), np.uint8).copy()
+    kept = memory.copy()
+    kept[300:340] = np.concatenate([memory[140:148], memory[108:140]])  # rows 1 to 5 of the map at 100, in a ring of 5
+    i = ARRAY(a=300, a_end=340, a_ring=40, **fields)
+    want, got = (next(execute_array(i, m, 4, 4, 4)) for i, m in ((ARRAY(a=100, **fields), memory), (i, kept)))
+    assert np.array_equal(want, got)
+    kept[2:42] = kept[300:340]  # as rows 6 to 10 of a map that starts before address 0
+    i.values |= {"a": 2 - 40 + (1 << 24), "a_end": 42, "y_start": 6, "height": 11}
+    assert np.array_equal(next(execute_array(i, kept, 4, 4, 4)), want)
 
 
 def test_wide_sums() -> None:

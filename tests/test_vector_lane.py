@@ -4,7 +4,7 @@ import pytest
 from amaranth.lib import data
 
 from systolith.rtl.isa import DOUBLE, EVEN, SINGLE
-from systolith.rtl.vector_lane import CLAMPED, PRODUCT, ROUNDED, SUM_READY, VectorLane
+from systolith.rtl.vector_lane import BIASED, CLAMPED, MULTIPLIED, ROUNDED, SUM_READY, VectorLane
 from tests.streams import simulate
 from tests.vector_cases import lane_vectors
 
@@ -12,7 +12,8 @@ from tests.vector_cases import lane_vectors
 @pytest.mark.parametrize("rounding", [SINGLE, DOUBLE, EVEN])
 def test_lane(rounding: int) -> None:
     inputs, expected = lane_vectors(rounding, 1500)
-    late = {"reduce": PRODUCT, "zero_point": ROUNDED, "low": CLAMPED - 1, "high": CLAMPED - 1}
+    late = {"keep": BIASED, "by_kept": BIASED, "reduce": MULTIPLIED, "zero_point": ROUNDED, "low": ROUNDED,
+            "high": ROUNDED}
     dut = VectorLane()
 
     async def run(ctx: object) -> None:
@@ -30,5 +31,5 @@ def test_lane(rounding: int) -> None:
                 assert ctx.get(dut.o) == expected[number], f"element {number}"
             await ctx.tick()
 
-    assert SUM_READY == PRODUCT + 1
+    assert SUM_READY == MULTIPLIED + 1
     simulate(dut, run)

@@ -13,7 +13,7 @@ def test_sets(cols: int, word_bytes: int) -> None:
     rng = np.random.default_rng(cols)
     size, count = set_bytes(cols, word_bytes), 12
     memory = np.concatenate([pack_parameters(
-        rng.integers(-1 << 31, 1 << 31, cols), rng.integers(0, 1 << 31, cols), rng.integers(0, 63, cols), cols,
+        rng.integers(-1 << 31, 1 << 31, cols), rng.integers(-1 << 31, 1 << 31, cols), rng.integers(0, 63, cols), cols,
         word_bytes)
         for _ in range(count)])
     jobs = [{"params": size * int(rng.integers(0, count - 3)), "memory": int(rng.integers(0, 2)),

@@ -40,6 +40,29 @@ def test_products() -> None:
              lambda ctx: receive(ctx, dut.job, len(instructions), stalls(3)))
 
 
+def test_a_plan_waits_for_its_table() -> None:
+    """The table's address comes once, and no plan before it is taken; without a look-up there is none."""
+    dut = VectorSetup(4, 4, 4)
+    instructions = [VECTOR(**LEGAL, source=ACCUMULATORS, lookup=lookup, low=-128, table=64 * (k + 1))
+                    for k, lookup in enumerate((1, 0, 1, 1))]
+    words = [VECTOR.layout().from_bits(sum(w << 32 * k for k, w in enumerate(i.encode()))) for i in instructions]
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.job.ready, 1)
+        for instruction in instructions:
+            if instruction.lookup:
+                await ctx.tick().until(dut.table.valid)
+                for _ in range(30):
+                    await ctx.tick()
+                    assert ctx.get(dut.table.valid) and not ctx.get(dut.o.valid)
+                assert await receive(ctx, dut.table, 1) == [instruction.table]
+            (plan,) = await receive(ctx, dut.o, 1)
+            assert plan["instruction"]["table"] == instruction.table
+            assert not ctx.get(dut.table.valid)
+
+    simulate(dut, bench, background=[lambda ctx: send(ctx, dut.i, words)])
+
+
 @pytest.mark.parametrize("fields, cycles", [
     ({"source": MEMORY}, 12), ({"source": MEMORY, "operands": 1}, 18), ({"source": ACCUMULATORS}, 2),
 ])

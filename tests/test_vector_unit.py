@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from systolith.rtl.isa import ACCUMULATORS, INT8, INT16, INT32, MEMORY, SINGLE, SUM, VECTOR
+from systolith.rtl.isa import ACCUMULATORS, INT8, INT16, INT32, MEMORY, PRODUCT, SINGLE, SUM, VECTOR
 from systolith.rtl.vector_unit import VectorUnit
 from systolith.sim.golden.vector import execute_vector
 from tests.streams import PATIENCE, plain, read_server, receive, send, simulate, stalls, write_server
@@ -27,7 +27,7 @@ def run(program: Program, cols: int, word_bytes: int, lanes: int, *, seed: int =
     expected = program.memory.copy()
     feed = iter(program.blocks)
     for instruction in program.instructions:
-        execute_vector(instruction, expected, feed, cols, word_bytes)
+        execute_vector(instruction, expected, feed, cols, word_bytes, lanes)
     dut = VectorUnit(cols, word_bytes, lanes)
     memory = bytearray(program.memory.tobytes())
     counts: Counter[str] = Counter()
@@ -93,7 +93,8 @@ def _large(**fields: int) -> tuple[Program, int]:
     """One instruction long enough to show the rate; with it the steps that it takes at 16 bytes and 16 lanes."""
     cases = Cases(5, 16, 16)
     memory = {"source": MEMORY, "height": 8, "width": 8, "y_step": 1, "x_step": 1, "wy_step": 1, "wx_step": 1}
-    given = {"tiles": 2, "ny": 8, "nx": 8, "elems": 16, "elems_last": 16, "rounding": SINGLE, "reduce": SUM}
+    given = {"tiles": 2, "ny": 8, "nx": 8, "elems": 16, "elems_last": 16, "rounding": SINGLE, "reduce": SUM,
+             "lookup": 0}
     if fields["source"] == MEMORY:
         given |= memory
     program = cases.program(1, **(given | {"wy": 1, "wx": 1, "y_start": 0, "x_start": 0} | fields))
@@ -109,6 +110,9 @@ def _large(**fields: int) -> tuple[Program, int]:
     {"source": MEMORY, "in_type": INT16, "out_type": INT8, "operands": 0},
     {"source": MEMORY, "in_type": INT8, "out_type": INT32, "operands": 0, "tiles": 1},
     {"source": MEMORY, "in_type": INT8, "out_type": INT8, "operands": 0, "tiles": 1, "wy": 2, "wx": 2},
+    {"source": MEMORY, "in_type": INT8, "out_type": INT8, "operands": 1, "reduce": PRODUCT},
+    {"source": MEMORY, "in_type": INT8, "out_type": INT8, "operands": 0, "lookup": 1},
+    {"source": ACCUMULATORS, "out_type": INT8, "lookup": 1},
 ])
 def test_a_step_every_cycle(fields: dict[str, int]) -> None:
     program, steps = _large(**fields)
@@ -116,16 +120,24 @@ def test_a_step_every_cycle(fields: dict[str, int]) -> None:
     assert counts["busy"] == steps
     assert counts["wait_output"] == 0
     assert counts["wait_input"] <= 16, "steps wait for input in the middle"
-    assert counts["cycles"] <= steps + 60
+    assert counts["cycles"] <= steps + 60 + (80 if fields.get("lookup") else 0)
 
 
-def test_instructions_overlap() -> None:
-    """Set-up and the pipeline's length are hidden behind the instruction before."""
-    program = Cases(9, 4, 4).program(12, source=MEMORY, in_type=INT8, out_type=INT8, operands=0, tiles=1, ny=3, nx=8,
-                                     wy=1, wx=1, y_start=0, x_start=0, elems=4, elems_last=4)
+@pytest.mark.parametrize("lookup, nx, first", [(0, 8, 60), (1, 34, 160)])
+def test_instructions_overlap(lookup: int, nx: int, first: int) -> None:
+    """Set-up, tables and the pipeline's length are hidden behind the instruction before; `first`: cycles without."""
+    program = Cases(9, 4, 4).program(12, source=MEMORY, in_type=INT8, out_type=INT8, operands=0, tiles=1, ny=3, nx=nx,
+                                     wy=1, wx=1, y_start=0, x_start=0, elems=4, elems_last=4, lookup=lookup)
     counts = run(program, 4, 4, 4, often=0)
-    assert counts["busy"] == 12 * 24
-    assert counts["cycles"] <= 12 * 24 + 60
+    assert counts["busy"] == 12 * 3 * nx
+    assert counts["cycles"] <= 12 * 3 * nx + first
+
+
+def test_tables_of_short_instructions() -> None:
+    """Each has one of its own, and there are more of them than places for tables."""
+    program = Cases(11, 6, 8).program(14, out_type=INT8, lookup=1, operands=0, tiles=1, ny=2, nx=2, wy=1, wx=1, elems=6,
+                                      elems_last=6)
+    run(program, 6, 8, 2, often=0)
 
 
 def test_events_name_the_cause() -> None:
@@ -142,6 +154,10 @@ ILLEGAL = [
     {"ny": 0}, {"nx": 0}, {"tiles": 0}, {"wy": 0}, {"wx": 0}, {"elems": 0}, {"elems_last": 0}, {"in_type": 3},
     {"out_type": 3}, {"rounding": 3}, {"low": 5, "high": 4}, {"low": 1, "high": -1}, {"params": 4098},
     {"source": ACCUMULATORS, "operands": 1}, {"source": ACCUMULATORS, "wx": 2}, {"source": ACCUMULATORS, "elems": 5},
+    {"reduce": 3}, {"reduce": PRODUCT}, {"reduce": PRODUCT, "operands": 1, "wx": 2},
+    {"reduce": PRODUCT, "operands": 1, "wy": 2}, {"reduce": PRODUCT, "operands": 1, "source": ACCUMULATORS},
+    {"reduce": PRODUCT, "source": ACCUMULATORS}, {"lookup": 1, "out_type": INT16}, {"lookup": 1, "low": -129},
+    {"lookup": 1, "high": 128}, {"lookup": 1, "low": -1 << 31}, {"lookup": 1, "table": 2},
 ]
 
 

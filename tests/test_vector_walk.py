@@ -9,8 +9,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from systolith.rtl.isa import ACCUMULATORS, INT8, INT32, MEMORY, VECTOR, Instruction
+from systolith.rtl.vector_address import Step, Store
 from systolith.rtl.vector_setup import Job, VectorSetup
-from systolith.rtl.vector_walk import Step, Store, VectorWalk
+from systolith.rtl.vector_walk import VectorWalk
 from tests.streams import check, send, simulate, stalls
 from tests.vector_cases import Cases
 
@@ -25,18 +26,25 @@ class Front(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(VECTOR.layout())), "job": Out(stream.Signature(Job)),
             "step": Out(stream.Signature(Step)), "store": Out(stream.Signature(Store)),
-            "fetch": Out(stream.Signature(24)),
+            "fetch": Out(stream.Signature(24)), "active": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.setup = setup = VectorSetup(*self._sizes)
         m.submodules.walk = walk = VectorWalk()
+        m.d.comb += [setup.table.ready.eq(1), self.active.eq(walk.active)]
         connect(m, flipped(self.i), setup.i)
         connect(m, setup.o, walk.i)
         for name, part in (("job", setup), ("step", walk), ("store", walk), ("fetch", walk)):
             connect(m, getattr(part, name), flipped(getattr(self, name)))
         return m
+
+
+def in_ring(address: int, end: int, size: int) -> int:
+    """The address modulo 2**24, in its ring."""
+    address = int(address) % MODULUS
+    return (address - size if size and address >= end else address) % MODULUS
 
 
 def expand(i: Instruction, word_bytes: int, lanes: int) -> tuple[list[Any], list[Any], list[int]]:
@@ -59,13 +67,15 @@ def expand(i: Instruction, word_bytes: int, lanes: int) -> tuple[list[Any], list
                         "last": int(number == len(window) - 1), "operand": operand, "swap": int(begins),
                         "row_end": int(e + n >= elems), "block_end": int((y, x) == (i.ny - 1, i.nx - 1)),
                         "column": e % 128,
-                        "in_type": i.in_type, "maximum": i.reduce, "rounding": i.rounding, "slot": 0})
+                        "in_type": i.in_type, "reduce": i.reduce, "rounding": i.rounding, "slot": 0})
                     if memory and inside:
-                        base, tile, row, pixel = ((i.a, i.a_tile, i.a_row, i.a_pixel),
-                                                  (i.b, i.b_tile, i.b_row, i.b_pixel))[operand]
-                        fetches.append(int(base + t * tile + iy * row + ix * pixel + e * size_in) % MODULUS)
+                        base, tile, row, pixel, *ring = (
+                            (i.a, i.a_tile, i.a_row, i.a_pixel, i.a_end, i.a_ring),
+                            (i.b, i.b_tile, i.b_row, i.b_pixel, i.b_end, i.b_ring))[operand]
+                        fetches.append(in_ring(base + t * tile + iy * row + ix * pixel + e * size_in, *ring))
                 stores.append({
-                    "address": int(i.c + t * i.c_tile + y * i.c_row + x * i.c_pixel + e * size_out) % MODULUS,
+                    "address": in_ring(i.c + t * i.c_tile + y * i.c_row + x * i.c_pixel + e * size_out, i.c_end,
+                                       i.c_ring),
                     "count": min(n, elems - e) * size_out, "final": 0})
     stores[-1]["final"] = 1
     return steps, stores, fetches
@@ -86,6 +96,12 @@ def test_loops(cols: int, word_bytes: int, lanes: int) -> None:
             instruction.values |= {name: int(rng.integers(-1 << 15, 1 << 15)) if name.endswith("start") else
                                    int(rng.integers(0, 256)) for name in ("y_start", "x_start", "y_step", "wx_step")}
             instruction.values |= {name: int(rng.integers(0, 1 << 16)) for name in ("height", "width")}
+        _, stores, fetches = expand(instruction, word_bytes, lanes)
+        places = {"a": fetches, "b": fetches, "c": [store["address"] for store in stores]}
+        for letter, addresses in places.items():  # rings that end where something starts, or anywhere
+            end = int(rng.choice(addresses)) if addresses and rng.random() < 0.7 else int(rng.integers(0, MODULUS))
+            size = int(rng.choice([0, 1, MODULUS - 1, rng.integers(0, MODULUS)]))
+            instruction.values |= {f"{letter}_end": end, f"{letter}_ring": size}
     parts = [expand(i, word_bytes, lanes) for i in instructions]
     steps, stores, fetches = ([value for part in parts for value in part[k]] for k in range(3))
     jobs = [{"params": i.params, "memory": int(i.source == MEMORY), "operands": i.operands, "tiles": i.tiles}
@@ -115,3 +131,23 @@ def test_steps_follow_without_gaps() -> None:
             assert valid == (index % (steps + 1) != steps)
 
     simulate(dut, lambda ctx: send(ctx, dut.i, [VECTOR.layout().from_bits(word)] * 4), count)
+
+
+def test_active_until_the_last_step_is_taken() -> None:
+    values = {"elems": 1, "elems_last": 1, "tiles": 1, "wy": 1, "wx": 1, "ny": 1, "nx": 1, "high": 1}
+    word = sum(w << 32 * k for k, w in enumerate(VECTOR(source=ACCUMULATORS, **values).encode()))
+    dut = Front(4, 4, 4)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.job.ready, 1)
+        ctx.set(dut.store.ready, 1)
+        await ctx.tick().until(dut.active)
+        for _ in range(20):
+            assert ctx.get(dut.active)
+            await ctx.tick()
+        assert ctx.get(dut.step.valid)
+        ctx.set(dut.step.ready, 1)
+        await ctx.tick()
+        assert not ctx.get(dut.active)
+
+    simulate(dut, bench, lambda ctx: send(ctx, dut.i, [VECTOR.layout().from_bits(word)]))

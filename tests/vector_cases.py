@@ -7,10 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.rtl.isa import ACCUMULATORS, DOUBLE, EVEN, MAX, MEMORY, SINGLE, SUM, VECTOR, Instruction
+from systolith.rtl.isa import (
+    ACCUMULATORS,
+    DOUBLE,
+    EVEN,
+    INT8,
+    MAX,
+    MEMORY,
+    PRODUCT,
+    SINGLE,
+    SUM,
+    VECTOR,
+    Instruction,
+)
 from systolith.rtl.vector_lane import Reduce
 from systolith.sim.golden.rescale import round_shift
-from systolith.sim.golden.vector import TYPES, pack_parameters, set_bytes
+from systolith.sim.golden.vector import TABLE_BYTES, TYPES, pack_parameters, set_bytes
 
 INT32 = np.iinfo(np.int32)
 
@@ -93,7 +105,9 @@ class Cases:
             bits = self.numbers.integers(1, 32, cols)
             multiplier = self.numbers.integers(0, 1 << 31, cols) >> (31 - bits)
             pick = self.numbers.random(cols)
-            multiplier = np.select([pick < 0.1, pick < 0.15, pick < 0.2], [(1 << 31) - 1, 0, 1], multiplier)
+            multiplier = np.where(pick < 0.6, multiplier, -multiplier)
+            multiplier = np.select([pick < 0.1, pick < 0.15, pick < 0.2, pick > 0.95],
+                                   [INT32.max, 0, 1, INT32.min], multiplier)
             good = np.clip(magnitude + bits - self.numbers.integers(3, 18, cols), 0, 62)
             shift = np.where(self.numbers.random(cols) < 0.2, self.numbers.integers(0, 63, cols), good)
             bias = np.where(self.numbers.random(cols) < 0.15, self._int32(cols), self.numbers.integers(-300, 300, cols))
@@ -109,10 +123,18 @@ class Cases:
              "tiles": rng.choice((1, 1, 2, 3)), "ny": rng.randint(1, 3), "nx": rng.randint(1, 4), "wy": 1, "wx": 1,
              "tag": rng.randrange(1 << 16), "zero_point": rng.choice((0, rng.randint(-128, 127), -32768, 32767)),
              "operands": rng.randrange(2)}
+        f |= {name: rng.randrange(1 << 24) for name in ("table", "a_end", "b_end", "c_end")}  # without effect
         f.update(fixed)
+        if f["source"] == MEMORY and rng.random() < 0.25 and not {"reduce", "operands", "wy", "wx"} & set(fixed):
+            f |= {"reduce": PRODUCT, "operands": 1}
         bits = 8 << f["out_type"]
         f["low"], f["high"] = rng.choice((
             (-(1 << bits - 1), (1 << bits - 1) - 1), (INT32.min, INT32.max), (-5, 100), (0, (1 << bits - 1) - 1)))
+        if f["out_type"] == INT8 and fixed.get("lookup", rng.random() < 0.5):
+            f |= {"lookup": 1, "low": max(f["low"], -128), "high": min(f["high"], 127)}
+        f.update(fixed)
+        if f.get("lookup"):
+            f["table"] = self._take(TABLE_BYTES, self.word_bytes)
         if f["source"] == ACCUMULATORS:
             f["operands"] = 0
             f["elems"], f["elems_last"] = (rng.choice((self.cols, rng.randint(1, self.cols))) for _ in range(2))
@@ -124,7 +146,7 @@ class Cases:
             self.blocks += [self._int32(f["ny"] * f["nx"] * self.cols, rng.choice((12, 31))).astype(np.int32)
                             .reshape(-1, self.cols) for _ in range(f["tiles"])]
         else:
-            f["params"] = self.parameters(2, 8 << f["in_type"])
+            f["params"] = self.parameters(2, (16 if f["reduce"] == PRODUCT else 8) << f["in_type"])
             self._operands(f, fixed)
         self._output(f)
         f.update(fixed)
@@ -136,7 +158,7 @@ class Cases:
         f["height"], f["width"] = rng.randint(1, 4), rng.randint(1, 4)
         for name in ("y_step", "x_step", "wy_step", "wx_step"):
             f[name] = rng.choice((1, 1, 2, 0))
-        if rng.random() < 0.6:
+        if rng.random() < 0.6 and f["reduce"] != PRODUCT:
             f["wy"], f["wx"] = rng.randint(1, 3), rng.randint(1, 3)
             f["y_start"], f["x_start"] = rng.randint(-2, 1), rng.randint(-2, 1)
         f.update(fixed)
@@ -150,6 +172,14 @@ class Cases:
             need = (f["tiles"] - 1) * tile + f["height"] * row
             assert need <= self.INPUTS, "the operand does not fit into the inputs"
             f[letter] = rng.randint(0, self.INPUTS - need)
+            if rng.random() < 0.4:
+                f |= self._ring(letter, f[letter], need, (pixel, row), 0)
+
+    def _ring(self, letter: str, address: int, size: int, steps: tuple[int, int], lowest: int) -> dict[str, int]:
+        """A ring that ends somewhere in `size` bytes from an address, often where something starts."""
+        step = self.rng.choice((1, *steps))
+        end = address + self.rng.randint(0, size // step) * step
+        return {f"{letter}_end": end, f"{letter}_ring": self.rng.randint(1, max(1, end - lowest))}
 
     def _output(self, f: dict[str, int]) -> None:
         """Output addresses: tile after tile, or the tiles of a pixel side by side."""
@@ -164,8 +194,12 @@ class Cases:
             f["c_row"] = f["nx"] * f["c_pixel"]
             f["c_tile"] = f["ny"] * f["c_row"] + rng.randint(0, 5)
             need = f["tiles"] * f["c_tile"]
-        f["c"] = self._take(need + rng.randint(0, 9)) + rng.randint(0, 3)
-        self._take(16)  # room for the offset, and a strip that nobody may touch
+        below = rng.choice((0, 0, need))
+        start = self._take(below + need + rng.randint(0, 9))
+        f["c"] = start + below + rng.randint(0, 3)
+        if below:
+            f |= self._ring("c", f["c"], need, (f["c_pixel"], f["c_row"]), start)
+        self._take(16 + self.word_bytes)  # room for the offset, and a strip that nobody may touch
 
 
 def _numbers(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
@@ -178,11 +212,14 @@ def lane_vectors(rounding: int, count: int) -> tuple[dict[str, list[int]], list[
     """Inputs of one lane, element after element (`reduce` as bits), and its outputs."""
     rng = np.random.default_rng(rounding)
     x, bias = _numbers(rng, count), np.where(rng.random(count) < 0.5, 0, _numbers(rng, count))
-    multiplier = np.abs(_numbers(rng, count)).clip(0, INT32.max)
+    multiplier = _numbers(rng, count)
     multiplier = np.where(rng.random(count) < 0.3, 1 << rng.integers(0, 31, count), multiplier)  # ties
+    keep, by_kept = rng.random(count) < 0.3, rng.random(count) < 0.2
     kind = rng.choice(["load", "clear", "add", "maximum", "hold"], count, p=[0.5, 0.02, 0.2, 0.2, 0.08]).tolist()
-    kind[0] = "load"
-    products = (x + bias).astype(np.int32).astype(np.int64) * multiplier
+    kind[0], keep[0], by_kept[0] = "load", True, False
+    biased = (x + bias).astype(np.int32).astype(np.int64)
+    latest = np.maximum.accumulate(np.where(keep, np.arange(count), 0))  # the element that is kept, from this one on
+    products = biased * np.where(by_kept, biased[np.roll(latest, 1)], multiplier)
     sums, s = [], np.int64(0)
     for p, k in zip(products, kind, strict=True):
         with np.errstate(over="ignore"):
@@ -197,6 +234,6 @@ def lane_vectors(rounding: int, count: int) -> tuple[dict[str, list[int]], list[
     expected = np.clip(y + zero_point, low, high)
     assert ((expected > low) & (expected < high)).sum() > count / 3, "too many outputs saturate to show anything"
     reduce = [1 << list(Reduce.as_shape().members).index(k) if k != "hold" else 0 for k in kind]
-    inputs = {"x": x, "bias": bias, "multiplier": multiplier, "shift": shift, "zero_point": zero_point, "low": low,
-              "high": high}
+    inputs = {"x": x, "bias": bias, "multiplier": multiplier, "shift": shift, "keep": keep.astype(int),
+              "by_kept": by_kept.astype(int), "zero_point": zero_point, "low": low, "high": high}
     return {name: values.tolist() for name, values in inputs.items()} | {"reduce": reduce}, expected.tolist()

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.rtl.config import ADDRESS_BITS
 from systolith.rtl.isa import Instruction
 
 EXACT_IN_FLOAT32 = 1024
 """Products of int8 that float32 sums exactly: 1024 * 2**14 = 2**24."""
+_MODULUS = 1 << ADDRESS_BITS
 
 
 def input_tiles(instruction: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.float64]:
@@ -25,9 +27,14 @@ def _gather(i: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.
     ky, kx, kc = np.arange(i.ky), np.arange(i.kx), np.arange(i.kc)
     iy = i.y_start + ky[:, None] * i.y_dilation + y * i.y_step  # [ky, y]
     start = (kx[:, None] * i.kx_step + kc * i.kc_step).reshape(-1, 1)  # [kx kc, 1]
-    bx = i.x_start + (start + x * i.x_step)[:, :, None] + lane  # [kx kc, x, lane]
-    inside = ((iy >= 0) & (iy < i.height))[:, None, :, None, None] & ((bx >= 0) & (bx < i.row_bytes))[:, None]
-    address = (i.a + iy * i.row_pitch)[:, None, :, None, None] + bx[:, None]  # [ky, kx kc, y, x, lane]
+    left = (i.x_start + (start + x * i.x_step))[:, None, :, None]  # bx of lane 0: [kx kc, 1, x, 1]
+    bx = left + lane
+    row = (i.a + iy * i.row_pitch)[:, None, :, None, None]  # [ky, 1, y, 1, 1]
+    inside = ((iy >= 0) & (iy < i.height))[:, None, :, None, None] & ((bx >= 0) & (bx < i.row_bytes))
+    address = row + bx  # [ky, kx kc, y, x, lane]
+    if i.a_ring:
+        address = address - np.where((row + np.maximum(left, 0) & _MODULUS - 1) >= i.a_end, i.a_ring, 0)
+    address &= _MODULUS - 1
     if inside.all():
         values = memory[address]
     else:

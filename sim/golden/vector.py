@@ -2,24 +2,26 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.rtl.config import ADDRESS_BITS
-from systolith.rtl.isa import ACCUMULATORS, EVEN, INT32, MAX, Instruction
+from systolith.rtl.isa import ACCUMULATORS, EVEN, INT8, INT32, MAX, PRODUCT, Instruction
 
 from .rescale import round_shift
 
 TYPES = (np.dtype("<i1"), np.dtype("<i2"), np.dtype("<i4"))
 """Element types by their number in the instruction."""
+TABLE_BYTES = 256
 _MODULUS = 1 << ADDRESS_BITS
 _BEYOND = 1 << 40  # past every int32 plus zero point: clipping here changes no output and cannot overflow
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """A parameter set: int32 bias, multiplier (31 bits) and shift (6 bits) of each column."""
+    """A parameter set: int32 bias and multiplier, and shift (6 bits), of each column."""
 
     bias: NDArray[np.int32]
     multiplier: NDArray[np.int64]
@@ -55,7 +57,7 @@ def read_parameters(memory: NDArray[np.uint8], address: int, cols: int, word_byt
     raw = memory[address:address + set_bytes(cols, word_bytes)]
     planes = [raw[at * word_bytes:][:4 * cols].view("<i4") for at in (0, wide)]
     shift = raw[2 * wide * word_bytes:][:cols]
-    return Parameters(planes[0].astype(np.int32), planes[1].astype(np.int64) & 0x7FFFFFFF, shift.astype(np.int64) & 63)
+    return Parameters(planes[0].astype(np.int32), planes[1].astype(np.int64), shift.astype(np.int64) & 63)
 
 
 def check_vector(instruction: Instruction, cols: int, word_bytes: int) -> None:
@@ -64,7 +66,7 @@ def check_vector(instruction: Instruction, cols: int, word_bytes: int) -> None:
     for name in ("tiles", "ny", "nx", "wy", "wx", "elems", "elems_last"):
         if getattr(i, name) == 0:
             raise ValueError(f"VECTOR: {name} must be at least 1, not 0")
-    for name, highest in (("in_type", INT32), ("out_type", INT32), ("rounding", EVEN)):
+    for name, highest in (("in_type", INT32), ("out_type", INT32), ("reduce", PRODUCT), ("rounding", EVEN)):
         if getattr(i, name) > highest:
             raise ValueError(f"VECTOR: {name} must be at most {highest}, not {getattr(i, name)}")
     if i.params % word_bytes:
@@ -76,6 +78,13 @@ def check_vector(instruction: Instruction, cols: int, word_bytes: int) -> None:
             raise ValueError("VECTOR: accumulators go with a window of 1 x 1 and one operand only")
         if max(i.elems, i.elems_last) > cols:
             raise ValueError(f"VECTOR: elems must be at most cols ({cols}), not {max(i.elems, i.elems_last)}")
+    if i.reduce == PRODUCT and (i.source == ACCUMULATORS or (i.wy, i.wx, i.operands) != (1, 1, 1)):
+        raise ValueError("VECTOR: a product goes with a window of 1 x 1 and two operands in memory only")
+    if i.lookup:
+        if i.out_type != INT8 or i.low < -128 or i.high > 127:
+            raise ValueError("VECTOR: a table takes outputs of type INT8, with low and high from -128 to 127, only")
+        if i.table % word_bytes:
+            raise ValueError(f"VECTOR: table must be a multiple of word_bytes ({word_bytes}), not {i.table}")
 
 
 def output(s: NDArray[np.int64], shift: NDArray[np.int64] | int, instruction: Instruction) -> NDArray[np.int64]:
@@ -85,7 +94,7 @@ def output(s: NDArray[np.int64], shift: NDArray[np.int64] | int, instruction: In
 
 
 def execute_vector(instruction: Instruction, memory: NDArray[np.uint8], blocks: Iterator[NDArray[np.int32]],
-                   cols: int, word_bytes: int) -> None:
+                   cols: int, word_bytes: int, lanes: int) -> None:
     """Executes a VECTOR instruction: reads and writes `memory`, takes its tiles from `blocks` ([ny * nx, cols] each).
 
     All operands of a tile are read before its output is written: an instruction whose output overlaps its
@@ -95,6 +104,9 @@ def execute_vector(instruction: Instruction, memory: NDArray[np.uint8], blocks: 
     i = instruction
     check_vector(i, cols, word_bytes)
     step = set_bytes(cols, word_bytes)
+    group = min(lanes, word_bytes // max(TYPES[k].itemsize for k in element_types(i)))
+    kind = TYPES[i.out_type]
+    table = memory[(i.table + np.arange(TABLE_BYTES)) % _MODULUS].view(np.int8).astype(np.int64) if i.lookup else None
     for t in range(i.tiles):
         elems = i.elems_last if t == i.tiles - 1 else i.elems
         if i.source == ACCUMULATORS:
@@ -102,20 +114,29 @@ def execute_vector(instruction: Instruction, memory: NDArray[np.uint8], blocks: 
             block = next(blocks)
             if block.shape != (i.ny * i.nx, cols):
                 raise ValueError(f"VECTOR: a block must have the shape {(i.ny * i.nx, cols)}, not {block.shape}")
-            s = _product(block[:, :elems], p.bias[:elems], p.multiplier[:elems]).reshape(i.ny, i.nx, elems)
+            s = (_biased(block[:, :elems], p.bias[:elems]) * p.multiplier[:elems]).reshape(i.ny, i.nx, elems)
             shift: NDArray[np.int64] | int = p.shift[:elems]
         else:
             sets = [read_parameters(memory, i.params + k * step, cols, word_bytes) for k in range(1 + i.operands)]
-            s = _reduce(i, memory, t, elems, sets)
+            s = _reduce(i, memory, t, elems, sets, group)
             shift = int(sets[0].shift[0])
-        kind = TYPES[i.out_type]
-        raw = np.ascontiguousarray(output(s, shift, i).astype(kind)).view(np.uint8)
-        _scatter(memory, i.c + t * i.c_tile, (i.ny, i.nx, elems * kind.itemsize), (i.c_row, i.c_pixel), raw)
+        y = output(s, shift, i)
+        if table is not None:
+            y = table[y + 128]
+        raw = np.ascontiguousarray(y.astype(kind)).view(np.uint8)
+        _scatter(memory, i.c + t * i.c_tile, (i.ny, i.nx, elems * kind.itemsize), (i.c_row, i.c_pixel), raw,
+                 _Ring(i.c_end, i.c_ring, group * kind.itemsize))
 
 
-def _product(x: NDArray[np.integer], bias: NDArray[np.int32], multiplier: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(x + bias wrapped to int32) * multiplier."""
-    return (x.astype(np.int32) + bias).astype(np.int64) * multiplier
+def element_types(instruction: Instruction) -> tuple[int, ...]:
+    """Element types of an instruction in memory: a step takes as many elements as the largest leaves room for."""
+    i = instruction
+    return (i.out_type,) if i.source == ACCUMULATORS else (i.out_type, i.in_type)
+
+
+def _biased(x: NDArray[np.integer], bias: NDArray[np.int32]) -> NDArray[np.int64]:
+    """x + bias wrapped to int32."""
+    return (x.astype(np.int32) + bias).astype(np.int64)
 
 
 def _inside(start: int, step: int, count: int, size: int) -> slice:
@@ -125,11 +146,14 @@ def _inside(start: int, step: int, count: int, size: int) -> slice:
     return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0)
 
 
-def _reduce(i: Instruction, memory: NDArray[np.uint8], t: int, elems: int, sets: list[Parameters]) -> NDArray[np.int64]:
-    """Sums or maxima over window and operands of one tile: [ny, nx, elems]."""
-    operands = ((i.a, i.a_tile, i.a_row, i.a_pixel), (i.b, i.b_tile, i.b_row, i.b_pixel))[:1 + i.operands]
+def _reduce(i: Instruction, memory: NDArray[np.uint8], t: int, elems: int, sets: list[Parameters], group: int,
+            ) -> NDArray[np.int64]:
+    """Sums, maxima or products over window and operands of one tile: [ny, nx, elems]."""
+    operands = ((i.a, i.a_tile, i.a_row, i.a_pixel, i.a_end, i.a_ring),
+                (i.b, i.b_tile, i.b_row, i.b_pixel, i.b_end, i.b_ring))[:1 + i.operands]
     kind = TYPES[i.in_type]
-    s = np.full((i.ny, i.nx, elems), np.iinfo(np.int64).min if i.reduce == MAX else 0, np.int64)
+    initial = {MAX: np.iinfo(np.int64).min, PRODUCT: 1}.get(i.reduce, 0)
+    s = np.full((i.ny, i.nx, elems), initial, np.int64)
     some = np.zeros((i.ny, i.nx), bool)
     for wy in range(i.wy):
         ys = _inside(i.y_start + wy * i.wy_step, i.y_step, i.ny, i.height)
@@ -141,16 +165,26 @@ def _reduce(i: Instruction, memory: NDArray[np.uint8], t: int, elems: int, sets:
             if 0 in count:
                 continue
             some[ys, xs] = True
-            for (base, tile, row, pixel), p in zip(operands, sets, strict=True):
+            for (base, tile, row, pixel, end, ring), p in zip(operands, sets, strict=True):
                 raw = _gather(memory, base + t * tile + iy * row + ix * pixel, (*count, elems * kind.itemsize),
-                              (i.y_step * row, i.x_step * pixel))
-                product = _product(raw.view(kind), p.bias[0], p.multiplier[0])
-                if i.reduce == MAX:
-                    np.maximum(s[ys, xs], product, out=s[ys, xs])
+                              (i.y_step * row, i.x_step * pixel), _Ring(end, ring, group * kind.itemsize))
+                x = _biased(raw.view(kind), p.bias[0])
+                if i.reduce == PRODUCT:
+                    s[ys, xs] *= x
+                elif i.reduce == MAX:
+                    np.maximum(s[ys, xs], x * p.multiplier[0], out=s[ys, xs])
                 else:
-                    s[ys, xs] += product
+                    s[ys, xs] += x * p.multiplier[0]
     s[~some] = 0
     return s
+
+
+class _Ring(NamedTuple):
+    """Where accesses wrap: one of `access` bytes that starts at or past `end` is `size` bytes lower."""
+
+    end: int
+    size: int
+    access: int
 
 
 def _view(memory: NDArray[np.uint8], base: int, shape: tuple[int, int, int], strides: tuple[int, int],
@@ -164,21 +198,26 @@ def _view(memory: NDArray[np.uint8], base: int, shape: tuple[int, int, int], str
     return np.lib.stride_tricks.as_strided(memory[base:], shape, (*steps, 1))
 
 
-def _indices(base: int, shape: tuple[int, int, int], strides: tuple[int, int]) -> NDArray[np.int64]:
+def _indices(base: int, shape: tuple[int, int, int], strides: tuple[int, int], ring: _Ring) -> NDArray[np.int64]:
+    """Addresses of the bytes; each access of a row has its place in the ring."""
     y, x, e = np.ogrid[:shape[0], :shape[1], :shape[2]]
-    return (base + y * strides[0] + x * strides[1] + e) % _MODULUS
+    within = e % ring.access
+    start = (base + y * strides[0] + x * strides[1] + e - within) % _MODULUS
+    if ring.size:
+        start = np.where(start >= ring.end, start - ring.size, start)
+    return (start + within) % _MODULUS
 
 
-def _gather(memory: NDArray[np.uint8], base: int, shape: tuple[int, int, int], strides: tuple[int, int],
+def _gather(memory: NDArray[np.uint8], base: int, shape: tuple[int, int, int], strides: tuple[int, int], ring: _Ring,
             ) -> NDArray[np.uint8]:
-    view = _view(memory, base, shape, strides)
-    return memory[_indices(base, shape, strides)] if view is None else np.ascontiguousarray(view)
+    view = None if ring.size else _view(memory, base, shape, strides)
+    return memory[_indices(base, shape, strides, ring)] if view is None else np.ascontiguousarray(view)
 
 
 def _scatter(memory: NDArray[np.uint8], base: int, shape: tuple[int, int, int], strides: tuple[int, int],
-             raw: NDArray[np.uint8]) -> None:
-    view = _view(memory, base, shape, strides)
+             raw: NDArray[np.uint8], ring: _Ring) -> None:
+    view = None if ring.size else _view(memory, base, shape, strides)
     if view is None:
-        memory[_indices(base, shape, strides)] = raw.reshape(shape)
+        memory[_indices(base, shape, strides, ring)] = raw.reshape(shape)
     else:
         view[...] = raw.reshape(shape)
