@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import Config
 from .external import ExternalMemoryModel
+from .isa import UNITS
 from .machine import Machine
 from .ports import HostBus, Retired
 
@@ -29,7 +30,7 @@ class BenchTop(wiring.Component):
             "host": In(HostBus()),
             "interrupt": Out(1),
             "running": Out(1),
-            **{f"{unit}_retired": Out(Retired) for unit in ("move_in", "array", "vector", "move_out")},
+            **{f"{unit}_retired": Out(Retired) for unit in UNITS.values()},
             "counters": Out(data.ArrayLayout(unsigned(32), len(self.machine.counter_names))),
             "store_address": Out(32),
             "store_read_data": In(8 * width),

@@ -41,6 +41,10 @@ class Config:
     """Rows of int32 accumulators in each of the two halves."""
     vector_lanes: int = 16
     """Values that the vector unit takes a cycle."""
+    depthwise_lanes: int = -1
+    """Multipliers of the depthwise unit: `cols` times a power of two (at most 8); 0: none. Left out: 4 times `cols`."""
+    softmax_lanes: int = 4
+    """Values of a row that the softmax unit takes a cycle, a power of two up to word_bytes; 0: none."""
     external_bytes: int = 8
     """Bytes a cycle of the external memory port; 0: the machine has none."""
     queue_words: int = 64
@@ -62,6 +66,11 @@ class Config:
                 raise ConfigError(f"{name} must be a power of two, not {getattr(self, name)}")
         if self.banks < 2:
             raise ConfigError(f"banks must be at least 2 (a word may lie across two), not {self.banks}")
+        if self.depthwise_lanes == -1:
+            object.__setattr__(self, "depthwise_lanes", 4 * self.cols)
+        if self.depthwise_lanes not in (0, *(self.cols << k for k in range(4))):
+            raise ConfigError(f"depthwise_lanes must be 0 or cols ({self.cols}) times 1, 2, 4 or 8, "
+                              f"not {self.depthwise_lanes}")
         if self.word_bytes < 4:
             raise ConfigError(f"word_bytes must be at least 4, not {self.word_bytes}")
         if self.word_bytes < max(self.rows, self.cols):
@@ -69,6 +78,9 @@ class Config:
                               f"not {self.word_bytes}")
         if self.vector_lanes > self.word_bytes:
             raise ConfigError(f"vector_lanes must be at most word_bytes ({self.word_bytes}), not {self.vector_lanes}")
+        if self.softmax_lanes and not (_power_of_two(self.softmax_lanes) and self.softmax_lanes <= self.word_bytes):
+            raise ConfigError(f"softmax_lanes must be 0 or a power of two up to word_bytes ({self.word_bytes}), "
+                              f"not {self.softmax_lanes}")
         row = self.banks * self.word_bytes
         if self.memory_bytes % row or not 2 * row <= self.memory_bytes <= 1 << ADDRESS_BITS:
             raise ConfigError(f"memory_bytes must be a multiple of banks x word_bytes ({row}) from {2 * row} to "
@@ -120,6 +132,8 @@ class Config:
             if fields[key] is str and not isinstance(value, str):
                 raise ConfigError(f"{key} must be text, not {value!r}")
             clean[key] = value
+        if clean.get("cols", self.cols) != self.cols:  # as many rows side by side as before
+            clean.setdefault("depthwise_lanes", self.depthwise_lanes // self.cols * clean["cols"])  # type: ignore
         return dataclasses.replace(self, **clean)  # type: ignore[arg-type]
 
     def to_json(self) -> str:

@@ -12,6 +12,7 @@ from . import isa
 from .array_unit import ArrayUnit
 from .config import ADDRESS_BITS, Config
 from .counters import Counters
+from .depthwise import DepthwiseUnit
 from .memory import UnifiedMemory
 from .mover import MoveIn, MoveOut
 from .ports import ExternalPort, HostBus, Retired, accumulator_row
@@ -20,6 +21,7 @@ from .registers import HostRegisters
 from .semaphores import Semaphores
 from .sequencer import Sequencer
 from .skid import Skid
+from .softmax_unit import SoftmaxUnit
 from .vector_unit import VectorUnit
 
 _TYPES = {isa.UNITS[kind.opcode >> 4]: kind for kind in isa.TYPES if kind.opcode >> 4}
@@ -43,19 +45,27 @@ class Machine(wiring.Component):
     def __init__(self, config: Config, *, simulated: bool = False) -> None:
         self.config = config
         c = config
+        multiplier = "generic" if simulated else c.multiplier
         self.units: dict[str, wiring.Component] = {
-            "array": ArrayUnit(c.rows, c.cols, c.word_bytes, c.accumulator_rows,
-                               "generic" if simulated else c.multiplier),
+            "array": ArrayUnit(c.rows, c.cols, c.word_bytes, c.accumulator_rows, multiplier),
             "vector": VectorUnit(c.cols, c.word_bytes, c.vector_lanes),
         }
         if c.external_bytes:
             self.units = {"move_in": MoveIn(c.word_bytes, c.external_bytes), **self.units,
                           "move_out": MoveOut(c.word_bytes, c.external_bytes, aligned=True)}
+        if c.depthwise_lanes:
+            self.units["depthwise"] = DepthwiseUnit(c.cols, c.word_bytes, c.depthwise_lanes, multiplier)
+        if c.softmax_lanes:
+            self.units["softmax"] = SoftmaxUnit(c.word_bytes, c.softmax_lanes)
         reads = {"feeder": False, "weights": True, "vector": False, "params": True, "fetch": True, "host": True}
         writes = {"vector": False, "host": True}
         if c.external_bytes:
             reads["move_out"] = True
             writes["move_in"] = True
+        if c.depthwise_lanes:
+            reads["depthwise"] = writes["depthwise"] = False
+        if c.softmax_lanes:
+            reads["softmax"] = writes["softmax"] = False
         self._memory = UnifiedMemory(c.memory_bytes, c.banks, c.word_bytes, reads, writes, "feeder")
         events = [f"{unit}__{event}" for unit, part in self.units.items() for event in part.events.shape().members]
         self._counters = Counters([*events, *(f"memory__conflict_{port}" for port in self._memory.ports)])
@@ -148,6 +158,12 @@ class Machine(wiring.Component):
         wiring.connect(m, vector.write, memory.w_vector)
         wiring.connect(m, registers.read, memory.r_host)
         wiring.connect(m, registers.write, memory.w_host)
+        if self.config.depthwise_lanes:
+            wiring.connect(m, self.units["depthwise"].read, memory.r_depthwise)
+            wiring.connect(m, self.units["depthwise"].write, memory.w_depthwise)
+        if self.config.softmax_lanes:
+            wiring.connect(m, self.units["softmax"].read, memory.r_softmax)
+            wiring.connect(m, self.units["softmax"].write, memory.w_softmax)
         if self.config.external_bytes:
             move_in, move_out = self.units["move_in"], self.units["move_out"]
             wiring.connect(m, move_in.memory, memory.w_move_in)

@@ -1,6 +1,7 @@
 """The whole machine's Verilog against the golden model, and its error states, on a small array."""
 
 import dataclasses
+import random
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from systolith.rtl.errors import ErrorCode
 from systolith.rtl.register_map import BY_NAME
 from systolith.sim.machine.machine import Machine
 from systolith.sim.rtl.session import MachineStopped, RtlSession
+from tests.array_instructions import random_fields, random_ring, weight_tiles
 from tests.random_graphs import RandomGraph
+from tests.vector_cases import Cases
 
 CONFIG = preset("edge").replace(rows=4, cols=5, word_bytes=8, banks=4, vector_lanes=4, memory_bytes=1 << 17,
                                 accumulator_rows=64, external_bytes=4, watchdog_cycles=2048)
@@ -72,6 +75,33 @@ def test_loops_and_address_registers():
     rtl.infer({})
     assert rtl.engine.read_memory(0x1000, 0x100) == model.memory[0x1000:0x1100].tobytes()
     assert bytes(rtl.engine.external[:512]) == model.external.tobytes()
+    rtl.close()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_tables_products_and_rings(seed):
+    """Instructions of all kinds on memory and on the array's sums: the same bytes as the instruction model."""
+    rng = random.Random(seed)
+    cases = Cases(seed, CONFIG.cols, CONFIG.word_bytes, CONFIG.memory_bytes)
+    instructions = []
+    for _ in range(8):
+        a = 2048 + rng.randrange(512)
+        instructions += [cases.instruction(source=isa.MEMORY), cases.instruction(source=isa.MEMORY, out_type=isa.INT8)]
+        array = isa.ARRAY(a=a, b=3072, **random_fields(rng, CONFIG.rows, CONFIG.accumulator_rows),
+                          **random_ring(rng, a, 1024))
+        assert array.b + weight_tiles(array) * CONFIG.weight_tile_bytes <= cases.INPUTS
+        instructions += [array, cases.instruction(source=isa.ACCUMULATORS, ny=array.rows_y, nx=array.rows_x,
+                                                  tiles=array.tiles)]
+    artefact = program(*instructions, isa.END())
+    cases.memory[:len(artefact.memory)] = np.frombuffer(artefact.memory, np.uint8)  # the program is input, too
+    assert len(artefact.memory) < cases.INPUTS
+    artefact.memory = cases.memory.tobytes()
+    model = Machine(CONFIG, artefact.memory)
+    model.run()
+    assert not np.array_equal(model.memory, cases.memory)
+    rtl = RtlSession(artefact, "verilator")
+    rtl.infer({})
+    np.testing.assert_array_equal(np.frombuffer(rtl.engine.read_memory(0, CONFIG.memory_bytes), np.uint8), model.memory)
     rtl.close()
 
 

@@ -14,6 +14,8 @@ from systolith.rtl import isa
 from systolith.rtl.config import Config
 from systolith.rtl.isa import Instruction
 from systolith.sim.golden.array import input_tiles
+from systolith.sim.golden.depthwise import execute_depthwise
+from systolith.sim.golden.softmax import execute_softmax
 from systolith.sim.golden.vector import execute_vector
 
 
@@ -55,7 +57,8 @@ class Machine:
         self.instructions = dict.fromkeys(self._queues, 0)
         units = {"sequencer": self._sequencer(entry), "move_in": self._unit("move_in", self._move_in),
                  "array": self._unit("array", self._array), "vector": self._unit("vector", self._vector),
-                 "move_out": self._unit("move_out", self._move_out)}
+                 "move_out": self._unit("move_out", self._move_out), "softmax": self._unit("softmax", self._softmax),
+                 "depthwise": self._unit("depthwise", self._depthwise)}
         while not self._done:
             self._progress = False
             for name, unit in units.items():
@@ -134,6 +137,10 @@ class Machine:
         unit = isa.UNITS[instruction.kind.opcode >> 4]
         if unit in ("move_in", "move_out") and not self.config.external_bytes:
             raise MachineError(f"ILLEGAL_INSTRUCTION: {instruction.kind.name} on a machine without external memory")
+        if unit == "depthwise" and not self.config.depthwise_lanes:
+            raise MachineError("ILLEGAL_INSTRUCTION: DEPTHWISE on a machine without a depthwise unit")
+        if unit == "softmax" and not self.config.softmax_lanes:
+            raise MachineError("ILLEGAL_INSTRUCTION: SOFTMAX on a machine without a softmax unit")
         mask = (1 << isa.ADDRESS_BITS) - 1
         values = dict(instruction.values)
         for letter in "abc":
@@ -223,4 +230,13 @@ class Machine:
                     self._waiting["vector"] = "a block of accumulators"
                     yield False
                 taken.append(self._blocks.popleft())
-        execute_vector(instruction, self.memory, iter(taken), self.config.cols, self.config.word_bytes)
+        c = self.config
+        execute_vector(instruction, self.memory, iter(taken), c.cols, c.word_bytes, c.vector_lanes)
+
+    def _depthwise(self, instruction: Instruction) -> Iterator[bool]:
+        execute_depthwise(instruction, self.memory, self.config.cols, self.config.word_bytes)
+        yield True
+
+    def _softmax(self, instruction: Instruction) -> Iterator[bool]:
+        execute_softmax(instruction, self.memory, self.config.word_bytes)
+        yield True

@@ -1,0 +1,83 @@
+"""SOFTMAX in the whole machine: Verilog against the instruction model, and what a machine without the unit says."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from systolith.gen.presets import preset
+from systolith.rtl import isa
+from systolith.rtl.config import ConfigError
+from systolith.rtl.machine import Machine as Hardware
+from systolith.rtl.register_map import BY_NAME
+from systolith.sim.machine.machine import Machine, MachineError
+from systolith.sim.rtl.session import MachineStopped, RtlSession
+from tests.softmax_cases import ROWS, exponential, make_row
+from tests.test_rtl_machine import CONFIG, program
+
+ROW = {"rows": 5, "elems": 50, "a": 0x1003, "a_row": 53, "b": 0x2000, "c": 0x3005, "c_row": 61}
+
+
+def _artefact(*instructions: isa.Instruction):
+    """The program, with rows at 0x1000 and tables at 0x2000 and 0x2400."""
+    numbers = np.random.default_rng(5)
+    artefact = program(*instructions)
+    memory = numbers.integers(0, 256, 0x8000, np.uint8)
+    memory[:len(artefact.memory)] = np.frombuffer(artefact.memory, np.uint8)
+    memory[0x1000:0x2000] = np.concatenate([make_row(ROWS[k % 6], 64, numbers) for k in range(64)]).view(np.uint8)
+    for at, scale in ((0x2000, 0.03), (0x2400, 0.3)):
+        memory[at:at + 1024] = exponential(scale).astype("<i4").view(np.uint8)
+    return dataclasses.replace(artefact, memory=memory.tobytes())
+
+
+def test_program() -> None:
+    """Loops, address registers, two tables, and an instruction that reads what another one wrote."""
+    artefact = _artefact(
+        isa.ADDRESS(register=1, value=0), isa.ADDRESS(register=2, value=0), isa.LOOP(count=3),
+        isa.SOFTMAX(**ROW, a_register=1, c_register=2, signal0=4, signal0_count=1, tag=1),
+        isa.ADDRESS(register=1, add=1, value=300), isa.ADDRESS(register=2, add=1, value=400), isa.NEXT(),
+        isa.SOFTMAX(rows=15, elems=50, a=0x3005, a_row=61, b=0x2400, c=0x4001, c_row=50, wait0=4, wait0_count=3,
+                    signal1=6, signal1_count=2, tag=2),
+        isa.SYNC(wait0=6, wait0_count=2),
+        isa.SOFTMAX(rows=1, elems=700, a=0x4001, b=0x2400, c=0x5000, tag=3), isa.END())
+    model = Machine(CONFIG, artefact.memory)
+    model.run()
+    assert model.instructions["softmax"] == 5
+    rtl = RtlSession(artefact, "verilator")
+    _, measurement = rtl.infer({})
+    found = rtl.engine.read_memory(0, len(artefact.memory))
+    rtl.close()
+    assert found == model.memory[:len(found)].tobytes() != artefact.memory
+    assert [event.tag for event in measurement.events if event.unit == "softmax"] == [1, 1, 1, 2, 3]
+    counters = measurement.nested()["softmax"]
+    assert counters["busy"] > 0 and counters["wait_semaphore"] > 0
+
+
+@pytest.mark.parametrize("name, fields", [
+    ("ILLEGAL_OPERAND", {"elems": 0}), ("ADDRESS_OUT_OF_RANGE", {"a": CONFIG.memory_bytes}),
+    ("ADDRESS_OUT_OF_RANGE", {"c": CONFIG.memory_bytes - 20})])
+def test_errors(name: str, fields: dict[str, int]) -> None:
+    """The machine stops; after a clear the unit works as after power-up."""
+    rtl = RtlSession(_artefact(isa.SOFTMAX(**ROW), isa.SOFTMAX(**(ROW | fields)), isa.END()), "verilator")
+    with pytest.raises(MachineStopped, match=name):
+        rtl.infer({})
+    rtl.engine.host_write(BY_NAME["CONTROL"].address, 2)
+    good = _artefact(isa.SOFTMAX(**ROW), isa.SOFTMAX(**(ROW | {"b": 0x2400, "c": 0x4000})), isa.END())
+    rtl.load(good)
+    rtl.infer({})
+    model = Machine(CONFIG, good.memory)
+    model.run()
+    assert rtl.engine.read_memory(0x3000, 0x2000) == model.memory[0x3000:0x5000].tobytes()
+    rtl.close()
+
+
+def test_machines_without_the_unit() -> None:
+    config = CONFIG.replace(softmax_lanes=0)
+    assert "softmax" in Hardware(CONFIG).units and "softmax" not in Hardware(config).units
+    for lanes in (3, 16):
+        with pytest.raises(ConfigError, match=r"softmax_lanes must be 0 or a power of two up to word_bytes \(8\)"):
+            CONFIG.replace(softmax_lanes=lanes)
+    for name, lanes in (("nano", 0), ("micro", 0), ("edge", 4), ("large", 8)):
+        assert preset(name).softmax_lanes == lanes
+    with pytest.raises(MachineError, match="ILLEGAL_INSTRUCTION: SOFTMAX on a machine without"):
+        Machine(config, _artefact(isa.SOFTMAX(**ROW), isa.END()).memory).run()
