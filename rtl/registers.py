@@ -2,7 +2,7 @@
 
 import enum
 
-from amaranth import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,10 +22,12 @@ class State(enum.IntEnum):
     ANSWER = 4
     WRITE = 5
     RESPOND = 6
+    REGISTER = 7
+    SEMAPHORE = 8
 
 
 class HostRegisters(wiring.Component):
-    """Answers the host: registers in 2 cycles, counters in 3, memory in 2 and what its port takes.
+    """Answers the host: writes of registers in 2 cycles, reads in 3, memory in 2 and what its port takes.
 
     One access at a time. Every request gets one response, an error where nothing lives at its address.
     Accesses to memory work at any time, also while the machine runs or has stopped with an error.
@@ -100,16 +102,16 @@ class HostRegisters(wiring.Component):
                          answer.data.eq(0), answer.error.eq(0)]
         with m.If(state == State.DECODE):
             m.d.sync += [state.eq(State.RESPOND), answer.error.eq(1)]
-            self._registers(m, access, answer)
-            for number in range(1, SEMAPHORES):
-                with m.If((access.address == SEMAPHORES_AT + 4 * number) & ~access.write):
-                    m.d.sync += [answer.data.eq(self.semaphores[number]), answer.error.eq(0)]
+            self._registers(m, state, access, answer)
+            with m.If(self._inside(access, SEMAPHORES_AT + 4, 4 * (SEMAPHORES - 1)) & ~access.write):
+                m.d.sync += [state.eq(State.SEMAPHORE), answer.error.eq(0)]
             with m.If(self._inside(access, COUNTERS_AT, 4 * len(self.counters)) & ~access.write):
                 m.d.sync += [state.eq(State.COUNTER), answer.error.eq(0)]
             with m.If(self._inside(access, MEMORY_AT, self.memory_bytes)):
                 m.d.sync += [state.eq(Mux(access.write, State.WRITE, State.READ)), answer.error.eq(0)]
         with m.If(state == State.COUNTER):
             m.d.sync += [state.eq(State.RESPOND), answer.data.eq(self.counter_value)]
+        self._read_values(m, state, access, answer)
         self._memory(m, state, access, answer)
         with m.If((state == State.RESPOND) & self.bus.response.ready):
             m.d.sync += state.eq(State.IDLE)
@@ -138,7 +140,22 @@ class HostRegisters(wiring.Component):
             "COUNTERS": len(self.counters),
         }
 
-    def _registers(self, m: Module, access: data.View, answer: data.View) -> None:
+    def _read_values(self, m: Module, state: Signal, access: data.View, answer: data.View) -> None:
+        """Chooses what is read while the address is decoded: two short ways instead of a long one."""
+        register, semaphore = Signal(32), Signal(SEMAPHORE_BITS)
+        values = self._values()
+        index = access.address[2:6]
+        m.d.sync += semaphore.eq(Array(self.semaphores)[index])
+        with m.Switch(index):
+            for one in REGISTERS:
+                if one.name in values:
+                    with m.Case(one.address // 4):
+                        m.d.sync += register.eq(values[one.name])
+        for choice, value in ((State.REGISTER, register), (State.SEMAPHORE, semaphore)):
+            with m.If(state == choice):
+                m.d.sync += [state.eq(State.RESPOND), answer.data.eq(value)]
+
+    def _registers(self, m: Module, state: Signal, access: data.View, answer: data.View) -> None:
         values = self._values()
         with m.Switch(access.address):
             for register in REGISTERS:
@@ -151,7 +168,7 @@ class HostRegisters(wiring.Component):
                         m.d.sync += answer.error.eq(0)
                     if register.name in values:
                         with m.If(~access.write):
-                            m.d.sync += answer.data.eq(values[register.name])
+                            m.d.sync += state.eq(State.REGISTER)
                     with m.If(access.write):
                         self._write_register(m, register.name, access.data, answer)
 
