@@ -1,58 +1,121 @@
-"""Core graph to artefact: lifetimes, addresses, program, constants."""
+"""Core graph to artefact: pieces of work, their order, addresses, program, constants."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from systolith.gen.emit.artefact import Artefact, Layer
-from systolith.gen.emit.constants import k_tiles
-from systolith.gen.emit.nodes import Emitter, Layout
+from systolith.gen.emit.artefact import Artefact, Layer, Written
+from systolith.gen.emit.places import home
+from systolith.gen.emit.plan import Emitter, Layout, constants
+from systolith.gen.emit.program import WEIGHT_FREE, Issued
 from systolith.gen.errors import UserError
-from systolith.gen.graph import Conv2D, Graph, Node, Pool2D, Reshape
+from systolith.gen.graph import Graph, Pool2D
+from systolith.gen.passes.integer import run_integer_passes
 from systolith.gen.schedule.memory import Buffer, lower_bound, place
+from systolith.gen.schedule.schedule import LEAD, Schedule, schedule
+from systolith.gen.schedule.search import Search
+from systolith.rtl import isa
 from systolith.rtl.config import Config
-from systolith.rtl.isa import FieldError
+from systolith.rtl.isa import FieldError, Instruction
 
 RING_PART = 16
 """The ring of weight tiles takes this part of the unified memory, at most."""
 RING_TILES = 128
+OPTIMISE = ("cycles", "memory", "balanced")
 
 
-def _lifetimes(graph: Graph) -> tuple[list[Buffer], dict[str, str]]:
-    """Buffers of the tensors, and for each tensor the buffer that it lies in (reshapes share their input's).
+def _align(size: int, to: int) -> int:
+    return -(-size // to) * to
 
-    Inputs live from before the first node, outputs until after the last. A tensor's buffer is free for what the node
-    after its last reader makes: that node's results leave the vector unit only when the reader has finished.
+
+@dataclass(frozen=True)
+class Goal:
+    """What a schedule is to save; raises UserError for values that mean nothing.
+
+    `optimise`: "cycles" makes layer after layer as fast as the machine can, "memory" makes them as cascades of stripes
+    that keep few rows of each tensor, and "balanced" allows the geometric mean of what these two need. `memory`: bytes
+    of the unified memory that may be used, all by default. A network that needs more is cut into stripes until it fits.
     """
-    home = {name: name for name in graph.inputs}
-    first = {name: 0 for name in graph.inputs}
-    last = dict(first)
-    for step, node in enumerate(graph.nodes):
-        for name in node.inputs:
-            last[home[name]] = step
-        if isinstance(node, Reshape):
-            home[node.output] = home[node.inputs[0]]
-        else:
-            home[node.output] = node.output
-            first[node.output] = last[node.output] = step
-    for name in graph.outputs:
-        last[home[name]] = len(graph.nodes)
-    return [Buffer(name, graph.tensors[name].bytes, first[name], last[name]) for name in first], home
+
+    optimise: str = "cycles"
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimise not in OPTIMISE:
+            raise UserError(f"--optimise must be one of {', '.join(OPTIMISE)}, not {self.optimise!r}")
+        if self.memory is not None and self.memory < 1:
+            raise UserError(f"--memory must be a number of bytes, at least 1, not {self.memory}")
 
 
-def _fill(node: Node, config: Config) -> float:
-    if not isinstance(node, Conv2D):
-        return 1.0
-    ky, kx, kc = k_tiles(node, config.rows)
-    return node.weights.size / (ky * kx * kc * config.rows * -(-node.weights.shape[0] // config.cols) * config.cols)
+class DoesNotFit(UserError):
+    """The network needs `bytes` more memory than it may use."""
+
+    def __init__(self, message: str, missing: int) -> None:
+        super().__init__(message)
+        self.bytes = missing
 
 
-def _layers(graph: Graph, config: Config, emitter: Emitter) -> list[Layer]:
+@dataclass
+class _Image:
+    """The external memory: weights and streamed constants, and where each node's start."""
+
+    raw: bytes
+    weights: dict[int, int]
+    constants: dict[int, int]
+
+
+def _image(s: Schedule, config: Config) -> _Image:
+    raw = bytearray()
+    weights: dict[int, int] = {}
+    kept: dict[int, int] = {}
+    for tag, plan in enumerate(s.plans):
+        for data, starts in ((plan.weights, weights), (plan.constants if s.streamed else b"", kept)):
+            if data:
+                starts[tag] = len(raw)
+                raw += data.ljust(_align(len(data), config.word_bytes), b"\0")
+    return _Image(bytes(raw), weights, kept)
+
+
+def _emit(s: Schedule, image: _Image, layout: Layout) -> Emitter:
+    """The program for one layout."""
+    emitter = Emitter(s.network, s.plans, layout, image.weights)
+    moves = s.moves()
+    for position, piece in enumerate(s.order):
+        while moves and moves[0][0] <= position + LEAD:
+            _, tag, asked = moves.pop(0)
+            if asked is None:
+                emitter.move_constants(tag, image.constants[tag])
+            elif layout.ring_tiles:
+                emitter.move_weights(tag, asked.first_tile, asked.tiles)
+        try:
+            piece.emit(emitter)
+        except FieldError as error:
+            name = s.plans[piece.node].node.name
+            raise UserError(f"{name} is too large for one instruction: {error}") from None
+    return emitter
+
+
+def _finish(emitter: Emitter, layout: Layout, scratch_byte: int) -> tuple[list[int], dict[Issued, int]]:
+    """Words of the program, and each instruction's number within its unit."""
+    start: list[Instruction] = []
+    if layout.ring_tiles:
+        start.append(isa.SYNC(signal0=WEIGHT_FREE, signal0_count=layout.ring_tiles))
+    instructions, numbers = emitter.program.instructions(start, scratch_byte)
+    return [word for instruction in instructions for word in instruction.encode()], numbers
+
+
+def _layers(s: Schedule, macs: dict[str, int]) -> list[Layer]:
     layers = []
-    for node in graph.nodes:
-        out = graph.tensors[node.output]
-        unit = {"Conv2D": "array", "Reshape": "none"}.get(node.operator, "vector")
-        macs = node.macs(out) if isinstance(node, Conv2D) else 0
-        layers.append(Layer(node.name, node.operator, unit, node.source, node.output, out.shape, macs,
-                            emitter.program.last_writer(node.output), _fill(node, config)))
+    for plan in s.plans:
+        node = plan.node
+        out = s.network.graph.tensors[node.output]
+        own = node.macs(out) if hasattr(node, "macs") else 0
+        note = plan.note
+        if own < macs.get(node.name, own):
+            left = f"{own:,} of {macs[node.name]:,} MACs: channels that are constant or unused are left out"
+            note = ", ".join(text for text in (note, left) if text)
+        layers.append(Layer(node.name, node.operator, plan.unit, node.source, node.output, out.shape,
+                            macs.get(node.name, own), plan.fill, note))
     return layers
 
 
@@ -70,58 +133,101 @@ def _check(graph: Graph) -> None:
             raise UserError(f"{node.name}: {shape[2]} channels are too many; at most 65535")
 
 
-def _does_not_fit(graph: Graph, config: Config, buffers: list[Buffer], used: dict[str, int]) -> UserError:
-    missing = used["total"] - config.memory_bytes
+def _does_not_fit(s: Schedule, config: Config, buffers: list[Buffer], used: dict[str, int]) -> DoesNotFit:
+    graph = s.network.graph
+    missing = used["total"] - used["capacity"]
     _, step = lower_bound(buffers, config.word_bytes)
-    alive = sorted((b for b in buffers if b.first <= step <= b.last), key=lambda b: -b.size)
+    alive = sorted((b for b in buffers if b.first <= step <= b.last and b.name in graph.tensors), key=lambda b: -b.size)
     tensors = ", ".join(f"{b.name} {'x'.join(map(str, graph.tensors[b.name].shape))} ({b.size})" for b in alive[:4])
-    where = graph.nodes[min(step, len(graph.nodes) - 1)].name
+    where = s.plans[s.order[min(max(step, 0), len(s.order) - 1)].node].node.name
     hint = ("" if config.external_bytes
             else "; with external memory (external_bytes=8) the weights would not need to stay in it")
-    return UserError(
-        f"{graph.name} needs {used['total']} bytes and {config.name} has {config.memory_bytes}: {missing} bytes too "
+    return DoesNotFit(
+        f"{graph.name} needs {used['total']} bytes and {config.name} has {used['capacity']}: {missing} bytes too "
         f"many (program {used['program']}, parameters {used['parameters']}, weights {used['weights']}, activations "
         f"{used['activations']}; the largest at {where}: {tensors}). "
-        f"Choose a larger memory_bytes or a smaller input{hint}.")
+        f"Choose a larger memory_bytes or a smaller input{hint}.", missing)
 
 
-def compile_graph(graph: Graph, config: Config, *, ring_tiles: int | None = None) -> Artefact:
+def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, ring_tiles: int | None = None,
+                  ) -> Artefact:
     """The artefact of a graph for a machine; `UserError` where it does not fit, by how much and with which tensors."""
+    goal = goal or Goal()
+    capacity = min(config.memory_bytes, goal.memory or config.memory_bytes)
     graph.check()
+    macs = {node.name: node.macs(graph.tensors[node.output]) for node in graph.nodes if hasattr(node, "macs")}
+    graph = run_integer_passes(graph)
     _check(graph)
-    tile, word = config.weight_tile_bytes, config.word_bytes
     if ring_tiles is None:
-        ring_tiles = min(RING_TILES, max(4, config.memory_bytes // RING_PART // tile))
-    layout = Layout(ring_tiles=ring_tiles if config.external_bytes else 0)
-    sizing = Emitter(graph, config, layout)
-    try:
-        sizing.run()
-    except FieldError as error:  # addresses are all 0 yet: what is too large is the operator
-        raise UserError(f"{sizing.node} is too large for one instruction: {error}") from None
+        ring_tiles = min(RING_TILES, max(4, capacity // RING_PART // config.weight_tile_bytes))
+    fast = schedule(graph, config)
+    missing = None
+    if goal.optimise == "cycles":
+        try:
+            return compile_schedule(fast, ring_tiles, capacity, macs)
+        except DoesNotFit as error:
+            missing = error
+    search = Search(graph, config)
+    lowest, highest = search.smallest(), lower_bound(fast.activations(), config.word_bytes)[0]
+    limit = {"memory": lowest, "balanced": round((lowest * highest) ** 0.5)}.get(
+        goal.optimise, highest - (missing.bytes if missing else 0))
+    while True:
+        limit = max(limit, lowest)
+        stripes = search.best(limit)
+        assert stripes is not None
+        try:
+            return compile_schedule(schedule(graph, config, stripes), ring_tiles, capacity, macs)
+        except DoesNotFit as error:
+            if missing is None or error.bytes < missing.bytes:
+                missing = error
+            if limit == lowest:
+                raise missing from None
+            limit = min(limit - error.bytes, limit * 9 // 10)
 
-    def align(size: int) -> int:
-        return -(-size // word) * word
 
-    buffers, home = _lifetimes(graph)
-    offsets, activations = place(buffers, word)
-    weights = layout.ring_tiles * tile if layout.ring_tiles else len(sizing.weights)
-    sizes = {"program": align(4 * len(sizing.program.words())), "parameters": align(len(sizing.parameters)),
-             "weights": weights, "activations": activations}
-    sizes["total"] = sum(sizes.values())
-    sizes["capacity"] = config.memory_bytes
-    if sizes["total"] > config.memory_bytes:
-        raise _does_not_fit(graph, config, buffers, sizes)
-    layout.parameters = sizes["program"]
-    layout.ring = layout.parameters + sizes["parameters"]
-    base = layout.ring + weights
-    layout.tensors = {name: base + offsets[home[name]] for name in home}
-    emitter = Emitter(graph, config, layout)
-    emitter.run()
-    words = emitter.program.words()
+def compile_schedule(s: Schedule, ring_tiles: int, capacity: int | None = None,
+                     macs: dict[str, int] | None = None) -> Artefact:
+    """The artefact of a scheduled network. `macs`: of each operator as the user's file has it, by name."""
+    graph, config = s.network.graph, s.network.config
+    tile, word = config.weight_tile_bytes, config.word_bytes
+    image = _image(s, config)
+    activations, moved = s.activations(), s.constants()
+    offsets, height = place(activations, word)
+    constant_offsets, constant_height = place(moved, word)
+    layout = Layout(ring_tiles=ring_tiles if config.external_bytes else 0, rings=s.rings)
+    held = {} if s.streamed else {constants(tag): plan.constants for tag, plan in enumerate(s.plans) if plan.constants}
+
+    def lay_out(program: int) -> dict[str, int]:
+        """Puts everything after a program of so many bytes; the sizes."""
+        at = layout.pool = program
+        at += len(s.network.pool) + word  # the last word is for idle instructions
+        for name, raw in held.items():
+            layout.buffers[name] = at
+            at += len(raw)
+        layout.buffers |= {name: at + offset for name, offset in constant_offsets.items()}
+        layout.ring = at + constant_height
+        weights = layout.ring_tiles * tile if layout.ring_tiles else len(image.raw)
+        layout.buffers |= {name: layout.ring + weights + offset for name, offset in offsets.items()}
+        return {"program": program, "parameters": layout.ring - program, "weights": weights, "activations": height}
+
+    lay_out(0)
+    _emit(s, image, layout)  # fills the pool
+    lay_out(0)
+    words, _ = _finish(_emit(s, image, layout), layout, 0)
+    sizes = lay_out(_align(4 * len(words), word))
+    sizes |= {"total": sum(sizes.values()), "capacity": capacity or config.memory_bytes}
+    if sizes["total"] > sizes["capacity"]:
+        raise _does_not_fit(s, config, activations, sizes)
+    emitter = _emit(s, image, layout)
+    words, numbers = _finish(emitter, layout, layout.pool + len(s.network.pool))
     memory = np.array(words, "<u4").tobytes().ljust(sizes["program"], b"\0")
-    memory += bytes(emitter.parameters).ljust(sizes["parameters"], b"\0")
+    memory += bytes(s.network.pool).ljust(len(s.network.pool) + word, b"\0") + b"".join(held.values())
     if not layout.ring_tiles:
-        memory += bytes(emitter.weights)
-    by_name = {b.name: (b.first, b.last) for b in buffers}
-    return Artefact(config, graph, words, memory, bytes(emitter.weights) if layout.ring_tiles else b"", layout.tensors,
-                    {name: by_name[home[name]] for name in home}, _layers(graph, config, emitter), sizes)
+        memory += image.raw
+    lifetimes = {b.name: (b.first, b.last) for b in activations}
+    places = {name: emitter.place(name) for name in graph.tensors if home(name, s.network.views) in layout.buffers}
+    written = [Written(one.unit, numbers[one], name, part.rows, part.positions, part.channels)
+               for one, name, part in emitter.written]
+    return Artefact(config, graph, words, memory, image.raw if layout.ring_tiles else b"", places,
+                    {name: lifetimes[home(name, s.network.views)] for name in places}, _layers(s, macs or {}), sizes,
+                    written)

@@ -75,10 +75,57 @@ class Conv2D(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class DepthwiseConv2D(Node):
+    """Convolution of each channel on its own: output channel c reads input channel c // (outputs / inputs); otherwise
+    as Conv2D."""
+
+    weights: NDArray[np.int8]
+    """[output channels, kernel height, kernel width]; symmetric (zero point 0)."""
+    bias: NDArray[np.int32]
+    multiplier: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """top, left, bottom, right"""
+    rounding: int = 0
+    low: int = -128
+    high: int = 127
+    weight_scales: NDArray[np.float32] | None = None
+
+    def macs(self, output: Tensor) -> int:
+        """Multiply-accumulates of the layer."""
+        return output.shape[0] * output.shape[1] * self.weights.size
+
+
+@dataclass(frozen=True, eq=False)
+class TransposedConv2D(Node):
+    """Transposed convolution: input position (y, x) adds x * w at output (y, x) * strides + (ky, kx) - (top, left);
+    then bias and rescale as in Conv2D. Bottom and right padding say where the output ends."""
+
+    weights: NDArray[np.int8]
+    """[output channels, kernel height, kernel width, input channels]; symmetric (zero point 0)."""
+    bias: NDArray[np.int32]
+    multiplier: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """top, left, bottom, right: cut off the full output; negative at the bottom or right: only bias there"""
+    rounding: int = 0
+    low: int = -128
+    high: int = 127
+    weight_scales: NDArray[np.float32] | None = None
+
+    def macs(self, output: Tensor) -> int:
+        """Multiply-accumulates of the layer: each output position meets a part of the kernel."""
+        return output.shape[0] * output.shape[1] * self.weights.size // (self.strides[0] * self.strides[1])
+
+
+@dataclass(frozen=True, eq=False)
 class Add(Node):
     """out = clamp(round_shift((a - zp_a) * multiplier[0] + (b - zp_b) * multiplier[1], shift) + zp_out, low, high).
 
-    Shapes are equal.
+    Each axis of an input is as long as the output's, or 1 and repeated. A difference has a negative multiplier.
     """
 
     multiplier: tuple[int, int]
@@ -89,6 +136,89 @@ class Add(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class Mul(Node):
+    """out = clamp(round_shift((a - zp_a) * (b - zp_b) * multiplier, shift) + zp_out, low, high).
+
+    Each axis of an input is as long as the output's, or 1 and repeated.
+    """
+
+    multiplier: int
+    shift: int
+    rounding: int = 0
+    low: int = -128
+    high: int = 127
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup(Node):
+    """out = table[x + 128], element by element, int8 to int8: any function of one value."""
+
+    table: NDArray[np.int8]
+    """[256]"""
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Node):
+    """Softmax over the channels, int8 to int8, as the SOFTMAX instruction defines it: 1/256 a step, zero point -128."""
+
+    table: NDArray[np.int32]
+    """[256]: round(2**24 * exp(-beta * scale * d)) for d = 0 .. 255"""
+
+
+@dataclass(frozen=True, eq=False)
+class Concat(Node):
+    """The inputs one after the other along `axis` (0: height, 1: width, 2: channels); the same integers, so all have
+    the output's scale and zero point."""
+
+    axis: int
+
+
+@dataclass(frozen=True, eq=False)
+class Slice(Node):
+    """Every step-th element from `start` on, along each axis; as many as the output has."""
+
+    start: tuple[int, int, int]
+    step: tuple[int, int, int] = (1, 1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Transpose(Node):
+    """Output axis k is input axis permutation[k]."""
+
+    permutation: tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Resize(Node):
+    """Each output position reads input rows and columns by table: nearest takes one, bilinear weighs four.
+
+    nearest: out[y, x] = in[rows[y], columns[x]]. bilinear: with (low, high, fraction) of each row and column, s = the
+    sum of the four * their products of fraction and (1 << bits) - fraction, on x - zp_in, and out =
+    clamp(round_shift(s * multiplier, 2 * bits + shift) + zp_out, low, high). With `raw` zero points play no part: s is
+    the sum on x, and zp_out is not added.
+    """
+
+    rows: tuple[tuple[int, int, int], ...]
+    """for each output row: input row, the one below, and the second's weight out of 1 << bits; nearest: (y, y, 0)"""
+    columns: tuple[tuple[int, int, int], ...]
+    bits: int = 0
+    """0: nearest"""
+    rounding: int = 0
+    low: int = -128
+    high: int = 127
+    multiplier: int = 1
+    shift: int = 0
+    raw: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ArgMax(Node):
+    """Index of the first largest channel, int32: [height, width, 1]; of the last one where `last` is set."""
+
+    last: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Pool2D(Node):
     """Window reduction: `mode` "max" or "average".
 
@@ -96,7 +226,7 @@ class Pool2D(Node):
     Then out = clamp(round_shift(s * multiplier, shift) + zp_out, low, high), s = max - zp_in or the sum.
     For an average, `multiplier / 2**shift` is scale_in / scale_out / count, the count being the whole window's;
     where `exclude_padding` is set the count is that of the elements inside and `border` gives, for each such count,
-    its own (multiplier, shift).
+    its own (multiplier, shift). With `raw` zero points play no part: s is the sum of x, and zp_out is not added.
     """
 
     mode: str
@@ -112,6 +242,7 @@ class Pool2D(Node):
     rounding: int = 0
     low: int = -128
     high: int = 127
+    raw: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +263,18 @@ class Reshape(Node):
     """The same elements in the same order under another shape; costs nothing."""
 
 
+@dataclass(frozen=True)
+class Convention:
+    """How the user's file gives and takes the arrays of its inputs and outputs; as it stands, ONNX's."""
+
+    order: str = "NCHW"
+    """What the axes of a layout of rank 4 are: NCHW, or NHWC as in TensorFlow Lite."""
+    ties: str = "even"
+    """Where a real input is halfway between two integers: "even", or "away" from zero as in TensorFlow Lite."""
+    unsigned: tuple[str, ...] = ()
+    """int8 inputs and outputs that are uint8 in the file, where they are 128 more."""
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A network: nodes in an order in which each comes after those it reads."""
@@ -142,8 +285,9 @@ class Graph:
     tensors: dict[str, Tensor]
     nodes: tuple[Node, ...]
     input_layouts: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """What the user's file calls each input's shape, with the batch (NCHW for images)."""
+    """What the user's file calls each input's shape, with the batch; `convention` has the order of the axes."""
     output_layouts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    convention: Convention = Convention()
 
     def check(self) -> None:
         """Raises ValueError where a node reads what is not there yet, two write one tensor, or shapes disagree."""
@@ -172,16 +316,33 @@ def window_shape(shape: Shape, kernel: tuple[int, int], strides: tuple[int, int]
 
 
 def output_shape(node: Node, inputs: list[Tensor]) -> Shape | None:
-    """Shape that the node makes; None for a Reshape, which keeps the number of elements only."""
+    """Shape that the node makes; None for a Reshape or Slice, which leave it open."""
     x = inputs[0].shape
-    if isinstance(node, Conv2D):
+    if isinstance(node, Conv2D | DepthwiseConv2D):
         kernel = (node.weights.shape[1], node.weights.shape[2])
         return (*window_shape(x, kernel, node.strides, node.dilations, node.padding), node.weights.shape[0])
+    if isinstance(node, TransposedConv2D):
+        height, width = (
+            (x[axis] - 1) * node.strides[axis] + node.weights.shape[1 + axis] - node.padding[axis]
+            - node.padding[2 + axis] for axis in (0, 1))
+        return (height, width, node.weights.shape[0])
+    if isinstance(node, Add | Mul):
+        return tuple(np.broadcast_shapes(x, inputs[1].shape))  # type: ignore[return-value]
+    if isinstance(node, Concat):
+        sizes = list(x)
+        sizes[node.axis] = sum(t.shape[node.axis] for t in inputs)
+        return (sizes[0], sizes[1], sizes[2])
+    if isinstance(node, Transpose):
+        return (x[node.permutation[0]], x[node.permutation[1]], x[node.permutation[2]])
+    if isinstance(node, Resize):
+        return (len(node.rows), len(node.columns), x[2])
+    if isinstance(node, ArgMax):
+        return (x[0], x[1], 1)
     if isinstance(node, Pool2D):
         return (*window_shape(x, node.kernel, node.strides, node.dilations, node.padding), x[2])
     if isinstance(node, Rescale):
         top, left, bottom, right = node.padding
         return (x[0] + top + bottom, x[1] + left + right, x[2])
-    if isinstance(node, Reshape):
+    if isinstance(node, Reshape | Slice):
         return None
     return x

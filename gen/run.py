@@ -1,4 +1,4 @@
-"""Executes an artefact on an engine: golden model, instruction model, or RTL under Verilator or Icarus."""
+"""Executes an artefact on an engine: golden model, instruction model, cycle model, or RTL under Verilator or Icarus."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.gen.emit.artefact import Artefact
+from systolith.gen.emit.artefact import Artefact, Written
 from systolith.gen.errors import UserError
-from systolith.gen.graph import DTYPES
+from systolith.gen.graph import DTYPES, Graph
 from systolith.gen.report import Measurement
 from systolith.rtl.isa import Instruction
 from systolith.sim.golden.execute import execute
 from systolith.sim.machine.machine import Machine
 
-ENGINES = ("golden", "machine", "verilator", "icarus")
+ENGINES = ("golden", "machine", "model", "verilator", "icarus")
 Array = NDArray[Any]
 
 
@@ -32,20 +32,29 @@ class Difference:
         return (f"{self.tensor}{list(self.index)} is {self.found}, the golden model has {self.expected}")
 
 
-def first_difference(tensor: str, expected: Array, found: Array) -> Difference | None:
-    """The first element that differs, in memory order."""
+def first_difference(part: Written, whole: Array, found: Array) -> Difference | None:
+    """The first element of a part of a tensor that differs from the whole as it should be, in memory order."""
+    axes = (part.rows, part.positions, part.channels)
+    expected = whole[np.ix_(*axes)]
     wrong = np.argwhere(expected != found)
     if not len(wrong):
         return None
     at = tuple(int(i) for i in wrong[0])
-    return Difference(tensor, at, int(expected[at]), int(found[at]))
+    index = tuple(axis[i] for axis, i in zip(axes, at, strict=True))
+    return Difference(part.tensor, index, int(expected[at]), int(found[at]))
 
 
-def _read(memory: bytes | Array, artefact: Artefact, name: str) -> Array:
-    """A tensor out of a memory image that starts at address 0."""
-    tensor, at = artefact.graph.tensors[name], artefact.addresses[name]
-    raw = np.frombuffer(bytes(memory[at:at + tensor.bytes]), DTYPES[tensor.dtype])
-    return raw.reshape(tensor.shape)
+def _read(memory: Array, artefact: Artefact, part: Written) -> Array:
+    """A part of a tensor out of the memory."""
+    place, kind = artefact.places[part.tensor], np.dtype(DTYPES[artefact.graph.tensors[part.tensor].dtype])
+    at = np.array([place.at(y) for y in part.rows])[:, None, None] + np.array(part.positions)[:, None] * place.pixel
+    first, count = part.channels.start * kind.itemsize, len(part.channels) * kind.itemsize
+    return memory[at + first + np.arange(count)].view(kind)
+
+
+def _whole(artefact: Artefact, name: str) -> Written:
+    height, width, channels = artefact.graph.tensors[name].shape
+    return Written("", 0, name, range(height), range(width), range(channels))
 
 
 def check_engine(engine: str, trace: Path | None = None) -> None:
@@ -86,22 +95,26 @@ class Session:
             self._rtl.close()
 
     def infer(self, inputs: dict[str, Array]) -> tuple[dict[str, Array], Measurement | None]:
-        """One inference on integer inputs [height, width, channels]: outputs alike, and what RTL measured."""
+        """One inference on integer inputs [height, width, channels]: outputs alike, and what RTL measured or the model
+        predicts."""
         graph = self.artefact.graph
-        golden = execute(graph, inputs) if self.check or self.engine == "golden" else {}
+        golden = execute(graph, inputs) if self.check or self.engine in ("golden", "model") else {}
         if self.engine == "golden":
             return {name: golden[name] for name in graph.outputs}, None
+        if self.engine == "model":  # it knows times only: the values are the golden model's
+            from systolith.sim.model.session import measure
+            return {name: golden[name] for name in graph.outputs}, measure(self.artefact)
         if self._machine:
             return self._infer_machine(inputs, golden), None
         outputs, measurement = self._rtl.infer(inputs)
         for name in graph.outputs:
-            self._compare(name, golden, outputs[name])
+            self._compare(_whole(self.artefact, name), golden, outputs[name])
+            self.compared += self.check
         return outputs, measurement
 
-    def _compare(self, name: str, golden: dict[str, Array], found: Array) -> None:
-        if self.check:
-            self.compared += 1
-            self.difference = self.difference or first_difference(name, golden[name], found)
+    def _compare(self, part: Written, golden: dict[str, Array], found: Array) -> None:
+        if self.check and self.difference is None:
+            self.difference = first_difference(part, golden[part.tensor], found)
 
     def _infer_machine(self, inputs: dict[str, Array], golden: dict[str, Array]) -> dict[str, Array]:
         machine, artefact = self._machine, self.artefact
@@ -110,23 +123,31 @@ class Session:
             at = artefact.addresses[name]
             raw = np.ascontiguousarray(value).view(np.uint8).reshape(-1)
             machine.memory[at:at + raw.size] = raw
-        complete = {layer.complete_after: layer.output for layer in artefact.layers if layer.unit != "none"}
+        written: dict[tuple[str, int], list[Written]] = {}
+        for one in artefact.written:
+            written.setdefault((one.unit, one.number), []).append(one)
 
         def retired(unit: str, instruction: Instruction, number: int) -> None:
-            if unit == "vector" and number in complete:
-                self._compare(complete[number], golden, _read(machine.memory, artefact, complete[number]))
+            for part in written.get((unit, number), []):
+                self._compare(part, golden, _read(machine.memory, artefact, part))
 
         machine.on_retired = retired if self.check else None
         machine.run()
-        return {name: _read(machine.memory, artefact, name) for name in artefact.graph.outputs}
+        self.compared += len({one.tensor for one in artefact.written}) if self.check else 0
+        return {name: _read(machine.memory, artefact, _whole(artefact, name)) for name in artefact.graph.outputs}
 
 
 def random_inputs(artefact: Artefact, seed: int = 1) -> dict[str, Array]:
-    """Seeded int8 inputs [height, width, channels]."""
+    """Seeded integer inputs [height, width, channels]."""
+    return random_input_of(artefact.graph, seed)
+
+
+def random_input_of(graph: Graph, seed: int = 1) -> dict[str, Array]:
+    """`random_inputs` of a graph."""
     random = np.random.default_rng(seed)
     out = {}
-    for name in artefact.graph.inputs:
-        tensor = artefact.graph.tensors[name]
+    for name in graph.inputs:
+        tensor = graph.tensors[name]
         info = np.iinfo(DTYPES[tensor.dtype])
         out[name] = random.integers(info.min, info.max + 1, tensor.shape, DTYPES[tensor.dtype])
     return out

@@ -5,18 +5,21 @@ import dataclasses
 import numpy as np
 import pytest
 
-from systolith.gen.compile import compile_graph
+from systolith.gen.compile import Goal, compile_graph, compile_schedule
 from systolith.gen.emit.artefact import load, save
 from systolith.gen.errors import UserError
 from systolith.gen.presets import PRESETS, preset
 from systolith.gen.run import Session, random_inputs
+from systolith.gen.schedule.schedule import Stripes, schedule
+from systolith.gen.zoo import ZOO
 from systolith.gen.zoo.gemm import gemm
 from systolith.gen.zoo.resnet8 import resnet8
 from systolith.sim.golden.execute import execute
 from systolith.sim.machine.machine import Deadlock, Machine
 from tests.random_graphs import RandomGraph
 
-SMALL = preset("edge").replace(rows=4, cols=5, word_bytes=8, banks=4, vector_lanes=4, memory_bytes=1 << 18,
+SMALL = preset("edge").replace(rows=4, cols=5, word_bytes=8, banks=4, vector_lanes=4,
+                               memory_bytes=1 << 20, depthwise_lanes=0,
                                accumulator_rows=16)
 
 
@@ -49,9 +52,8 @@ def test_a_difference_is_found():
     assert session.difference is not None and session.difference.tensor == "c"
 
 
-def test_without_its_waits_a_program_reads_too_early():
+def test_what_reads_comes_after_what_writes():
     artefact = compile_graph(resnet8(), preset("edge"))
-    assert any(layer.complete_after > 0 for layer in artefact.layers)
     machine = Machine(artefact.config, artefact.memory, artefact.external)
     order = []
     machine.on_retired = lambda unit, instruction, number: order.append((unit, instruction.tag))
@@ -59,6 +61,30 @@ def test_without_its_waits_a_program_reads_too_early():
     for tag in range(1, 10):
         if ("array", tag) in order and ("vector", tag - 1) in order:
             assert order.index(("vector", tag - 1)) < order.index(("array", tag))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_networks_in_stripes(seed):
+    """All operators in one segment, in stripes as fine as can be or not, with rings."""
+    graph = RandomGraph(seed).graph(7)
+    config = SMALL.replace(external_bytes=4 * (seed % 2), memory_bytes=1 << 20)
+    stripes = Stripes([range(len(graph.nodes))], [(99, 3, 2)[seed % 3]])
+    artefact = compile_schedule(schedule(graph, config, stripes), 3)
+    session = Session(artefact, "machine", check=True)
+    for inference in range(2):
+        session.infer(random_inputs(artefact, inference))
+        assert session.difference is None, f"seed {seed}: {session.difference}"
+
+
+@pytest.mark.parametrize("name", ["resnet8", "ds-cnn", "vww"])
+def test_memory_is_saved(name):
+    graph = ZOO[name]()
+    fast = compile_graph(graph, preset("edge"))
+    small = compile_graph(graph, preset("edge"), Goal("memory"))
+    assert small.sizes["activations"] < 0.75 * fast.sizes["activations"]
+    session = Session(small, "machine", check=True)
+    session.infer(random_inputs(small))
+    assert session.difference is None
 
 
 def test_the_file_gives_the_same_back(tmp_path):
@@ -95,7 +121,7 @@ def test_a_damaged_file_says_so(tmp_path):
 
 def test_what_does_not_fit_says_by_how_much():
     with pytest.raises(UserError, match=r"needs \d+ bytes and edge has 65536: \d+ bytes too many "
-                                        r".*largest at conv_2: conv_0 32x32x16"):
+                                        r".*largest at conv_2: add_3 32x32x16"):
         compile_graph(resnet8(), preset("edge").replace(memory_bytes=65536), ring_tiles=128)
 
 
@@ -107,3 +133,19 @@ def test_a_program_that_hangs_is_found():
                       artefact.external)
     with pytest.raises(Deadlock, match="move_in waits for 1 of semaphore 2"):
         machine.run()
+
+
+def test_what_does_not_fit_is_cut_finer():
+    graph = resnet8()
+    whole = compile_graph(graph, preset("edge"))
+    small = compile_graph(graph, preset("edge"), Goal(memory=75_000))
+    assert whole.sizes["total"] > 75_000 >= small.sizes["total"]
+    session = Session(small, "machine", check=True)
+    session.infer(random_inputs(small))
+    assert session.difference is None
+    with pytest.raises(UserError, match=r"needs \d+ bytes and edge has 20000: \d+ bytes too many"):
+        compile_graph(graph, preset("edge"), Goal(memory=20_000))
+    with pytest.raises(UserError, match="--optimise must be one of cycles, memory, balanced, not 'speed'"):
+        Goal("speed")
+    with pytest.raises(UserError, match="--memory must be a number of bytes"):
+        Goal(memory=0)

@@ -18,8 +18,12 @@ from systolith.gen.files import write_whole
 from systolith.gen.graph import Graph, Node, Tensor
 from systolith.rtl.config import Config
 
-FORMAT = 1
-_NODES = {kind.__name__: kind for kind in (core.Conv2D, core.Add, core.Pool2D, core.Rescale, core.Reshape)}
+from .places import Place
+
+FORMAT = 2
+_NODES = {kind.__name__: kind for kind in (
+    core.Add, core.ArgMax, core.Concat, core.Conv2D, core.DepthwiseConv2D, core.Lookup, core.Mul, core.Pool2D,
+    core.Rescale, core.Reshape, core.Resize, core.Slice, core.Softmax, core.Transpose, core.TransposedConv2D)}
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,22 @@ class Layer:
     output: str
     shape: tuple[int, int, int]
     macs: int
-    complete_after: int
-    """Number of the VECTOR instruction (from 0, in order) after which the output is in memory; -1: from the start."""
     fill: float = 1.0
     """Part of the array's multipliers that the layer's tiles fill."""
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Written:
+    """When instruction `number` of `unit` (from 0) is done, these rows, positions and channels of a tensor are in
+    memory."""
+
+    unit: str
+    number: int
+    tensor: str
+    rows: range
+    positions: range
+    channels: range
 
 
 @dataclass
@@ -51,14 +66,20 @@ class Artefact:
     """Unified memory from address 0: program, parameters, resident weights."""
     external: bytes
     """External memory from address 0: weight tiles."""
-    addresses: dict[str, int]
-    """Address of each tensor."""
+    places: dict[str, Place]
+    """Where each tensor lies that is in memory at all."""
     lifetimes: dict[str, tuple[int, int]]
-    """First and last layer between which a tensor's memory is its own."""
+    """First and last piece of work between which a tensor's memory is its own: -1 from the start."""
     layers: list[Layer]
     sizes: dict[str, int]
     """Bytes: program, parameters, weights (ring or resident), activations, total, capacity."""
+    written: list[Written]
     digest: str = field(default="", compare=False)
+
+    @property
+    def addresses(self) -> dict[str, int]:
+        """Address of each tensor."""
+        return {name: place.address for name, place in self.places.items()}
 
     @property
     def macs(self) -> int:
@@ -79,7 +100,8 @@ def _graph_to_json(graph: Graph, arrays: dict[str, np.ndarray[Any, Any]]) -> dic
         nodes.append(entry)
     return {"name": graph.name, "inputs": graph.inputs, "outputs": graph.outputs, "nodes": nodes,
             "tensors": [dataclasses.asdict(t) for t in graph.tensors.values()],
-            "input_layouts": graph.input_layouts, "output_layouts": graph.output_layouts}
+            "input_layouts": graph.input_layouts, "output_layouts": graph.output_layouts,
+            "convention": dataclasses.asdict(graph.convention)}
 
 
 def _tuple(value: Any) -> Any:
@@ -96,7 +118,8 @@ def _graph_from_json(entry: dict[str, Any], arrays: Any) -> Graph:
     return Graph(entry["name"], tuple(entry["inputs"]), tuple(entry["outputs"]),
                  {t.name: t for t in tensors}, tuple(nodes),
                  {k: tuple(v) for k, v in entry["input_layouts"].items()},
-                 {k: tuple(v) for k, v in entry["output_layouts"].items()})
+                 {k: tuple(v) for k, v in entry["output_layouts"].items()},
+                 core.Convention(**{k: _tuple(v) for k, v in entry["convention"].items()}))
 
 
 def save(artefact: Artefact, path: Path) -> None:
@@ -105,14 +128,17 @@ def save(artefact: Artefact, path: Path) -> None:
     manifest: dict[str, Any] = {
         "format": FORMAT, "config": dataclasses.asdict(artefact.config),
         "graph": _graph_to_json(artefact.graph, arrays),
-        "program_words": len(artefact.program), "addresses": artefact.addresses, "lifetimes": artefact.lifetimes,
+        "program_words": len(artefact.program), "lifetimes": artefact.lifetimes,
+        "places": {name: dataclasses.asdict(place) for name, place in artefact.places.items()},
         "layers": [dataclasses.asdict(layer) for layer in artefact.layers], "sizes": artefact.sizes,
+        "written": [[one.unit, one.number, one.tensor, *([r.start, r.stop, r.step] for r in (
+            one.rows, one.positions, one.channels))] for one in artefact.written],
     }
     packed = io.BytesIO()
     np.savez(packed, **arrays)  # type: ignore[arg-type]
     sections = {"memory.bin": artefact.memory, "external.bin": artefact.external, "constants.npz": packed.getvalue()}
     manifest["sha256"] = {name: hashlib.sha256(raw).hexdigest() for name, raw in sections.items()}
-    text = json.dumps(manifest, indent=1).encode()
+    text = json.dumps(manifest).encode()
     sections = {"manifest.json": text, "manifest.sha256": hashlib.sha256(text).hexdigest().encode()} | sections
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w") as archive:
@@ -159,5 +185,7 @@ def _read(path: Path) -> Artefact:
     words = np.frombuffer(sections["memory.bin"][:4 * manifest["program_words"]], "<u4").tolist()
     layers = [Layer(**{k: _tuple(v) for k, v in entry.items()}) for entry in manifest["layers"]]
     return Artefact(Config(**manifest["config"]), graph, words, sections["memory.bin"], sections["external.bin"],
-                    manifest["addresses"], {k: (v[0], v[1]) for k, v in manifest["lifetimes"].items()}, layers,
-                    manifest["sizes"], hashlib.sha256(text).hexdigest())
+                    {name: Place(**values) for name, values in manifest["places"].items()},
+                    {k: (v[0], v[1]) for k, v in manifest["lifetimes"].items()}, layers, manifest["sizes"],
+                    [Written(*one[:3], *(range(*part) for part in one[3:])) for one in manifest["written"]],
+                    hashlib.sha256(text).hexdigest())

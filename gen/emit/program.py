@@ -1,64 +1,149 @@
-"""A program under construction: instructions in order, with the semaphores that make each wait for what it reads."""
+"""A program under construction: instructions in order, each waiting for those whose results or memory it needs."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from systolith.gen.errors import UserError
 from systolith.rtl import isa
 from systolith.rtl.isa import Instruction, InstructionType
 
-# Semaphores, each given by one unit and taken by one other.
-WEIGHT_READY, WEIGHT_FREE, VECTOR_TO_ARRAY, VECTOR_TO_VECTOR = 1, 2, 3, 4
-_MOST = 4095  # what one wait can take
+from .hazards import Hazards
+
+WEIGHT_READY, WEIGHT_FREE = 1, 2
+"""Semaphores between the mover and the array's weight loader."""
+_RUNS_AHEAD = frozenset({"vector", "depthwise", "softmax"})
+"""Units that start an instruction before the results of the one before it are in memory."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class Region:
+    """Bytes that an instruction reads or writes; `partly`: only some of them."""
+
+    address: int
+    size: int
+    partly: bool = False
+
+
+@dataclass(eq=False)
+class Issued:
+    """An instruction in the program."""
+
+    kind: InstructionType
+    values: dict[str, int]
+    unit: str
+    number: int
+    """Within its unit."""
+    at: int
+    """Within the program."""
+    known: dict[str, int] = field(default_factory=dict)
+    """For each unit how many of its instructions are complete when this one starts."""
+    waits: list["Issued"] = field(default_factory=list)
+    signals: list[str] = field(default_factory=list)
+    """Units that wait for this one."""
+
+
 class Program:
-    """Collects instructions. Each VECTOR gives one to both of its semaphores when its output is in memory; who reads
-    that output takes as many as bring its own count up to that VECTOR, since a unit finishes its work in order."""
+    """Collects instructions; finds what each must wait for from the bytes that it reads and writes.
 
-    instructions: list[Instruction] = field(default_factory=list)
-    vectors: int = 0
-    """VECTOR instructions so far."""
-    _taken: dict[int, int] = field(default_factory=lambda: {VECTOR_TO_ARRAY: 0, VECTOR_TO_VECTOR: 0})
-    _writers: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)
+    For each pair of units there is a semaphore: an instruction that another unit waits for gives one to it, and the
+    one that waits takes one. What is known already (through earlier waits, also of others) is not waited for again.
+    """
 
-    def add(self, kind: InstructionType, **values: int) -> None:
-        self.instructions.append(kind(**values))
+    def __init__(self) -> None:
+        self.issued: list[Issued] = []
+        self._units: dict[str, list[Issued]] = {name: [] for name in isa.UNITS.values()}
+        self._hazards = Hazards()
 
-    def made(self, tensor: str, first_row: int, rows: int) -> None:
-        """The last VECTOR makes these rows of the tensor."""
-        self._writers.setdefault(tensor, []).append((first_row, first_row + rows, self.vectors - 1))
+    def count(self, unit: str) -> int:
+        """Instructions of the unit so far."""
+        return len(self._units[unit])
 
-    def alias(self, name: str, of: str) -> None:
-        """`name` is ready when the whole of `of` is."""
-        last = max((index for _, _, index in self._writers.get(of, [])), default=None)
-        if last is not None:
-            self._writers[name] = [(0, 1 << 30, last)]
+    def add(self, kind: InstructionType, reads: Iterable[Region] = (), writes: Iterable[Region] = (),
+            after: Issued | None = None, /, **values: int) -> Issued:
+        """Adds an instruction with its fields. `after`: one that is complete by nature when this one writes.
 
-    def last_writer(self, tensor: str) -> int:
-        """Number of the VECTOR after which the tensor is complete; -1 for what the host wrote."""
-        return max((index for _, _, index in self._writers.get(tensor, [])), default=-1)
+        Raises FieldError for a value that does not fit its field.
+        """
+        kind(**values)
+        unit = isa.UNITS[kind.opcode >> 4]
+        line = self._units[unit]
+        new = Issued(kind, values, unit, len(line), len(self.issued), dict(line[-1].known) if line else {})
+        needs: dict[str, int] = {}
+        for region in reads:
+            _merge(needs, self._hazards.read(region.address, region.size, unit, new.number))
+        if unit not in _RUNS_AHEAD:
+            needs.pop(unit, None)
+        self._wait(new, needs)
+        if after is not None:
+            _merge(new.known, after.known)
+            _merge(new.known, {after.unit: after.number + 1})
+        needs = {}
+        for region in writes:
+            _merge(needs, self._hazards.write(region.address, region.size, unit, new.number, partly=region.partly))
+        needs.pop(unit, None)  # a unit's writes follow all that it did before
+        self._wait(new, needs)
+        line.append(new)
+        self.issued.append(new)
+        return new
 
-    def wait(self, semaphore: int, needs: list[tuple[str, int, int]]) -> dict[str, int]:
-        """Fields of an instruction that reads rows [first, end) of tensors: wait for the VECTORs that make them."""
-        last = max((index for tensor, first, end in needs for a, b, index in self._writers.get(tensor, [])
-                    if a < end and first < b), default=-1)
-        count = last + 1 - self._taken[semaphore]
-        if count <= 0:
-            return {}
-        self._taken[semaphore] = last + 1
-        if count > 2 * _MOST:
-            raise ValueError(f"{count} vector instructions between two waits; at most {2 * _MOST} can be waited for")
-        fields = {"wait0": semaphore, "wait0_count": min(count, _MOST)}
-        if count > _MOST:
-            fields |= {"wait1": semaphore, "wait1_count": count - _MOST}
-        return fields
+    def _wait(self, new: Issued, needs: dict[str, int]) -> None:
+        """Waits for instructions `needs` of each unit, but for what is known."""
+        # The latest first, in program order: what it knows may save the others.
+        wanted = sorted((self._units[unit][number] for unit, number in needs.items()),
+                        key=lambda one: -one.at)
+        for one in wanted:
+            if new.known.get(one.unit, 0) > one.number:
+                continue
+            new.waits = [other for other in new.waits if other.unit != one.unit] + [one]
+            _merge(new.known, one.known)
+            new.known[one.unit] = one.number + 1
 
-    def vector(self, **values: int) -> None:
-        """A VECTOR instruction that signals its end."""
-        self.add(isa.VECTOR, signal0=VECTOR_TO_ARRAY, signal0_count=1, signal1=VECTOR_TO_VECTOR, signal1_count=1,
-                 **values)
-        self.vectors += 1
+    def instructions(self, start: Iterable[Instruction], scratch: int) -> tuple[list[Instruction], dict[Issued, int]]:
+        """The whole program with its waits and signals, after `start`, up to END; and each one's number in its unit.
 
-    def words(self) -> list[int]:
-        """The program as 32-bit words."""
-        return [word for instruction in self.instructions for word in instruction.encode()]
+        An instruction has two waits and two signals; where it needs more, idle ones go before and after it, which write
+        a byte at `scratch`.
+        """
+        semaphores: dict[tuple[str, str], int] = {}
+        for one in self.issued:
+            for other in one.waits:
+                other.signals.append(one.unit)
+                semaphores.setdefault((other.unit, one.unit), WEIGHT_FREE + 1 + len(semaphores))
+        if WEIGHT_FREE + len(semaphores) >= isa.SEMAPHORES:
+            raise UserError(f"the program needs {WEIGHT_FREE + len(semaphores)} semaphores; the machine has "
+                            f"{isa.SEMAPHORES - 1}")
+        out = list(start)
+        counts = dict.fromkeys(self._units, 0)
+        numbers = {}
+        for one in self.issued:
+            waits = _pairs("wait", [semaphores[other.unit, one.unit] for other in one.waits])
+            signals = _pairs("signal", [semaphores[one.unit, unit] for unit in one.signals])
+            before, after = waits[:-1], signals[1:]
+            out += [_idle(one, pair, scratch) for pair in before]
+            out.append(one.kind(**one.values, **waits[-1], **signals[0]))
+            out += [_idle(one, pair, scratch) for pair in after]
+            numbers[one] = counts[one.unit] + len(before)
+            counts[one.unit] += len(before) + 1 + len(after)
+        return [*out, isa.END()], numbers
+
+
+def _pairs(verb: str, semaphores: list[int]) -> list[dict[str, int]]:
+    """Fields of instructions that wait for one of each of the semaphores (or signal them), two an instruction."""
+    return [{name: value for index, semaphore in enumerate(semaphores[at:at + 2])
+             for name, value in ((f"{verb}{index}", semaphore), (f"{verb}{index}_count", 1))}
+            for at in range(0, max(len(semaphores), 1), 2)]
+
+
+def _idle(one: Issued, fields: dict[str, int], scratch: int) -> Instruction:
+    """An instruction for the unit of `one` that does nothing but wait and signal, and write a byte at `scratch`."""
+    fields = {**fields, "tag": one.values.get("tag", 0), "c": scratch}
+    if one.unit == "vector":
+        return isa.VECTOR(source=isa.MEMORY, tiles=1, ny=1, nx=1, wy=1, wx=1, elems=1, elems_last=1, **fields)
+    if one.unit == "depthwise":
+        return isa.DEPTHWISE(tiles=1, rows_y=1, rows_x=1, ky=1, kx=1, elems=1, elems_last=1, **fields)
+    raise UserError(f"an instruction of the {one.unit} unit would need more than two waits or signals")
+
+
+def _merge(known: dict[str, int], more: dict[str, int]) -> None:
+    for unit, number in more.items():
+        known[unit] = max(known.get(unit, -1), number)

@@ -12,24 +12,34 @@ class Block:
     height: int
     width: int
 
+    @property
+    def end(self) -> int:
+        """The row after the last."""
+        return self.y + self.height
 
-def _even(total: int, most: int) -> list[tuple[int, int]]:
-    """`total` cut into the fewest pieces of at most `most`, as equal as can be: (start, length) of each."""
-    count = -(-total // most)
+
+def even(total: int, count: int) -> list[tuple[int, int]]:
+    """`total` cut into `count` pieces as equal as can be: (start, length) of each."""
     edges = [total * i // count for i in range(count + 1)]
     return [(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
 
 
-def array_blocks(height: int, width: int, accumulator_rows: int) -> list[Block]:
+def array_blocks(height: int, width: int, accumulator_rows: int, fewest: int, wanted: int) -> list[Block]:
     """Blocks of whole output rows where a row fits the accumulators, else of parts of one row.
 
-    Equal blocks: the array hides a weight tile's loading behind the rows of a block, so no block should be short.
+    Equal blocks, `wanted` of them if each has at least `fewest` positions: the array hides a weight tile's loading
+    behind the rows of a block, so no block should be short.
     """
-    if width <= accumulator_rows:
-        return [Block(y, 0, rows, width) for y, rows in _even(height, accumulator_rows // width)]
-    return [Block(y, x, 1, columns) for y in range(height) for x, columns in _even(width, accumulator_rows)]
+    if width > accumulator_rows:
+        return [Block(y, x, 1, columns) for y in range(height)
+                for x, columns in even(width, -(-width // accumulator_rows))]
+    needed = -(-height // (accumulator_rows // width))
+    useful = min(wanted, height, height * width // fewest)
+    return [Block(y, 0, rows, width) for y, rows in even(height, max(needed, useful, 1))]
 
 
-def vector_blocks(height: int, width: int, pieces: int = 4) -> list[Block]:
-    """Up to `pieces` blocks of whole rows, so that the next operator can start before the last row is there."""
-    return [Block(y, 0, rows, width) for y, rows in _even(height, -(-height // min(pieces, height)))]
+def row_blocks(height: int, width: int, pieces: int, multiple: int = 1) -> list[Block]:
+    """Up to `pieces` blocks of whole rows, of a multiple of `multiple` rows but for the last."""
+    groups = -(-height // multiple)
+    return [Block(multiple * y, 0, min(multiple * rows, height - multiple * y), width)
+            for y, rows in even(groups, min(pieces, groups))]

@@ -6,24 +6,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.gen.errors import UserError
-from systolith.gen.graph import DTYPES, Add, Conv2D, Graph, Node, Pool2D, Rescale, Reshape, Shape, Tensor
+from systolith.gen.graph import (
+    DTYPES,
+    Add,
+    ArgMax,
+    Concat,
+    Conv2D,
+    DepthwiseConv2D,
+    Graph,
+    Lookup,
+    Mul,
+    Node,
+    Pool2D,
+    Rescale,
+    Reshape,
+    Resize,
+    Shape,
+    Slice,
+    Softmax,
+    Tensor,
+    Transpose,
+    TransposedConv2D,
+)
 
 from . import operators
 
 Array = NDArray[Any]
 
 
-def to_core(array: Array, layout: tuple[int, ...], shape: Shape) -> Array:
-    """An array [N, ...] or [...] as the file lays it out (rank 4: NCHW) as [..., height, width, channels]."""
-    if len(layout) == 4:
+def to_core(array: Array, layout: tuple[int, ...], shape: Shape, order: str = "NCHW") -> Array:
+    """An array [N, ...] or [...] as the file lays it out (rank 4 in `order`) as [..., height, width, channels]."""
+    if len(layout) == 4 and order == "NCHW":
         return np.moveaxis(array.reshape(-1, *layout[1:]), 1, 3).reshape(*_batch(array, layout), *shape)
     return array.reshape(*_batch(array, layout), *shape)
 
 
-def from_core(array: Array, layout: tuple[int, ...]) -> Array:
+def from_core(array: Array, layout: tuple[int, ...], order: str = "NCHW") -> Array:
     """[height, width, channels] as the file lays it out; with a batch axis before them, [N, *layout without its 1]."""
     batched = array.ndim == 4
-    if len(layout) == 4:
+    if len(layout) == 4 and order == "NCHW":
         array = np.moveaxis(array, -1, -3)
     if not batched:
         return array.reshape(layout)
@@ -36,10 +57,12 @@ def _batch(array: Array, layout: tuple[int, ...]) -> tuple[int, ...]:
     return () if array.shape == layout else (count,)
 
 
-def quantise(values: Array, tensor: Tensor) -> Array:
-    """Real values as the tensor's integers: round to even of the float32 quotient, saturated."""
+def quantise(values: Array, tensor: Tensor, ties: str = "even") -> Array:
+    """Real values as the tensor's integers: the float32 quotient rounded, ties "even" or "away" (from zero); saturated.
+    """
     half = 1 << 8 * np.dtype(DTYPES[tensor.dtype]).itemsize - 1
-    steps: Array = np.rint(np.asarray(values, np.float32) / np.float32(tensor.scale)).astype(np.float64)
+    quotient = (np.asarray(values, np.float32) / np.float32(tensor.scale)).astype(np.float64)
+    steps: Array = np.copysign(np.floor(np.abs(quotient) + 0.5), quotient) if ties == "away" else np.rint(quotient)
     result: Array = np.clip(steps + tensor.zero_point, -half, half - 1).astype(DTYPES[tensor.dtype])
     return result
 
@@ -50,7 +73,7 @@ def dequantise(values: Array, tensor: Tensor) -> NDArray[np.float32]:
 
 
 def _layout(layouts: dict[str, tuple[int, ...]], tensor: Tensor) -> tuple[int, ...]:
-    """The file's shape; a graph made without a file is NCHW."""
+    """The file's shape; of a graph made without a file, NCHW."""
     height, width, channels = tensor.shape
     return layouts.get(tensor.name, (1, channels, height, width))
 
@@ -59,8 +82,8 @@ def quantise_input(graph: Graph, name: str, array: Array) -> Array:
     """One sample of input `name` as the graph takes it, [height, width, channels].
 
     Floats come in the file's layout and are quantised. Integers of the tensor's own type are taken as they are, in
-    the file's layout or already as [height, width, channels]. Raises UserError for another shape or type, and for
-    values that are not finite.
+    the file's layout or already as [height, width, channels]; so are uint8 where that is the file's type. Raises
+    UserError for another shape or type, and for values that are not finite.
     """
     return _input(graph, name, np.asarray(array), batch=False)
 
@@ -77,15 +100,18 @@ def _input(graph: Graph, name: str, array: Array, *, batch: bool) -> Array:
     layout = _layout(graph.input_layouts, tensor)
     sample = layout[1:] if batch and layout[0] == 1 else layout
     given = array.shape[1:] if batch else array.shape
-    kind = np.dtype(DTYPES[tensor.dtype])
+    kind, order = np.dtype(DTYPES[tensor.dtype]), graph.convention.order
+    if array.dtype == np.uint8 and name in graph.convention.unsigned:
+        array = (array ^ 0x80).view(np.int8)
     integers = array.dtype == kind
     if not integers and array.dtype.kind != "f":
         # pixels of 0 to 255, say, are real values, not the network's integers
-        raise UserError(f"input {name!r} must be floats, or {kind} with the network's own integers, not {array.dtype}")
+        own = "uint8" if name in graph.convention.unsigned else kind
+        raise UserError(f"input {name!r} must be floats, or {own} with the network's own integers, not {array.dtype}")
     if integers and given == tensor.shape:
         core = array
     elif given == sample or (batch and given == layout):
-        core = to_core(array, layout, tensor.shape)
+        core = to_core(array, layout, tensor.shape, order)
         core = core.reshape(len(array), *tensor.shape) if batch else core
     else:
         raise UserError(f"input {name!r} must have the shape {list(sample)}{' a sample' if batch else ''}, "
@@ -93,7 +119,7 @@ def _input(graph: Graph, name: str, array: Array, *, batch: bool) -> Array:
     if not integers:
         if not np.isfinite(core).all():
             raise UserError(f"input {name!r} holds values that are not finite")
-        return quantise(core, tensor)
+        return quantise(core, tensor, graph.convention.ties)
     return core
 
 
@@ -102,7 +128,7 @@ def dequantise_output(graph: Graph, name: str, array: Array) -> NDArray[np.float
     if name not in graph.outputs:
         raise UserError(f"the network has no output {name!r}; its outputs are {', '.join(graph.outputs)}")
     tensor = graph.tensors[name]
-    return from_core(dequantise(array, tensor), _layout(graph.output_layouts, tensor))
+    return from_core(dequantise(array, tensor), _layout(graph.output_layouts, tensor), graph.convention.order)
 
 
 def apply(node: Node, inputs: list[Array], tensors: list[Tensor], output: Tensor) -> Array:
@@ -110,16 +136,48 @@ def apply(node: Node, inputs: list[Array], tensors: list[Tensor], output: Tensor
     x, zero_in, zero_out = inputs[0], tensors[0].zero_point, output.zero_point
     if isinstance(node, Reshape):
         return x.reshape(*x.shape[:-3], *output.shape)
+    if isinstance(node, Concat):
+        return np.concatenate(inputs, axis=node.axis - 3)
+    if isinstance(node, Slice):
+        taken: tuple[Any, ...] = (..., *(slice(start, start + (size - 1) * step + 1, step) for start, size, step in
+                                         zip(node.start, output.shape, node.step, strict=True)))
+        return x[taken]
+    if isinstance(node, Transpose):
+        return x.transpose(*range(x.ndim - 3), *(x.ndim - 3 + axis for axis in node.permutation))
     if isinstance(node, Conv2D):
         y = operators.conv2d(
             x, node.weights, node.bias, node.multiplier, node.shift, zero_in=zero_in, zero_out=zero_out,
             strides=node.strides, dilations=node.dilations, padding=node.padding, rounding=node.rounding,
             low=node.low, high=node.high)
+    elif isinstance(node, DepthwiseConv2D):
+        y = operators.depthwise_conv2d(
+            x, node.weights, node.bias, node.multiplier, node.shift, zero_in=zero_in, zero_out=zero_out,
+            strides=node.strides, dilations=node.dilations, padding=node.padding, rounding=node.rounding,
+            low=node.low, high=node.high)
+    elif isinstance(node, TransposedConv2D):
+        y = operators.transposed_conv2d(
+            x, node.weights, node.bias, node.multiplier, node.shift, zero_in=zero_in, zero_out=zero_out,
+            strides=node.strides, padding=node.padding, rounding=node.rounding, low=node.low, high=node.high)
+    elif isinstance(node, Mul):
+        y = operators.mul(
+            x, inputs[1], node.multiplier, node.shift, zero_a=zero_in, zero_b=tensors[1].zero_point, zero_out=zero_out,
+            rounding=node.rounding, low=node.low, high=node.high)
+    elif isinstance(node, Lookup):
+        y = operators.lookup(x, node.table)
+    elif isinstance(node, Softmax):
+        y = operators.softmax(x, node.table)
+    elif isinstance(node, Resize):
+        zero_in, zero_out = (0, 0) if node.raw else (zero_in, zero_out)
+        y = operators.resize(x, node.rows, node.columns, node.bits, node.multiplier, node.shift, zero_in=zero_in,
+                             zero_out=zero_out, rounding=node.rounding, low=node.low, high=node.high)
+    elif isinstance(node, ArgMax):
+        y = operators.arg_max(x, node.last)
     elif isinstance(node, Add):
         y = operators.add(
             x, inputs[1], node.multiplier, node.shift, zero_a=zero_in, zero_b=tensors[1].zero_point, zero_out=zero_out,
             rounding=node.rounding, low=node.low, high=node.high)
     elif isinstance(node, Pool2D):
+        zero_in, zero_out = (0, 0) if node.raw else (zero_in, zero_out)
         y = operators.pool2d(
             x, node.mode, node.kernel, node.multiplier, node.shift, zero_in=zero_in, zero_out=zero_out,
             strides=node.strides, dilations=node.dilations, padding=node.padding,

@@ -82,9 +82,87 @@ def conv2d(x: Array, weights: Array, bias: Array, multiplier: Array, shift: Arra
 
 def add(a: Array, b: Array, multiplier: tuple[int, int], shift: int, *, zero_a: int = 0, zero_b: int = 0,
         zero_out: int = 0, rounding: int = SINGLE, low: int = -128, high: int = 127) -> NDArray[np.int32]:
-    """Sum of two tensors of equal shape, each with its own scale."""
+    """Sum of two tensors, each with its own scale; axes of length 1 are repeated."""
     s = (np.asarray(a, np.int64) - zero_a) * multiplier[0] + (np.asarray(b, np.int64) - zero_b) * multiplier[1]
     return np.clip(round_shift(s, shift, rounding) + zero_out, low, high).astype(np.int32)
+
+
+def depthwise_conv2d(x: Array, weights: Array, bias: Array, multiplier: Array, shift: Array, *, zero_in: int = 0,
+                     zero_out: int = 0, strides: tuple[int, int] = (1, 1), dilations: tuple[int, int] = (1, 1),
+                     padding: Padding = (0, 0, 0, 0), rounding: int = SINGLE, low: int = -128, high: int = 127,
+                     ) -> NDArray[np.int32]:
+    """Convolution of each channel on its own; `weights` [out, ky, kx], out a multiple of the input's channels."""
+    centred = pad_map(np.asarray(x, np.int32) - zero_in, padding)
+    centred = np.repeat(centred, weights.shape[0] // x.shape[-1], axis=-1)
+    total = np.asarray(bias, np.int64)
+    for ky, kx, seen in taps(centred, (weights.shape[1], weights.shape[2]), strides, dilations):
+        total = total + seen * weights[:, ky, kx].astype(np.int64)
+    return rescale(total.astype(np.int32), multiplier, shift, rounding=rounding, zero_point=zero_out, low=low,
+                   high=high)
+
+
+def transposed_conv2d(x: Array, weights: Array, bias: Array, multiplier: Array, shift: Array, *, zero_in: int = 0,
+                      zero_out: int = 0, strides: tuple[int, int] = (1, 1), padding: Padding = (0, 0, 0, 0),
+                      rounding: int = SINGLE, low: int = -128, high: int = 127) -> NDArray[np.int32]:
+    """Transposed convolution: a convolution of the input spread out by `strides`, with the kernel turned round."""
+    height, width = x.shape[-3:-1]
+    kernel = weights.shape[1:3]
+    spread = np.zeros((*x.shape[:-3], (height - 1) * strides[0] + 1, (width - 1) * strides[1] + 1, x.shape[-1]),
+                      np.int32)
+    spread[..., ::strides[0], ::strides[1], :] = np.asarray(x, np.int32) - zero_in
+    edges = [kernel[k % 2] - 1 - padding[k] for k in range(4)]  # a negative one is cut off
+    spread = pad_map(spread, tuple(max(0, edge) for edge in edges))  # type: ignore[arg-type]
+    top, left, bottom, right = (max(0, -edge) for edge in edges)
+    spread = spread[..., top:spread.shape[-3] - bottom, left:spread.shape[-2] - right, :]
+    return conv2d(spread, weights[:, ::-1, ::-1], bias, multiplier, shift, zero_out=zero_out, rounding=rounding,
+                  low=low, high=high)
+
+
+def mul(a: Array, b: Array, multiplier: int, shift: int, *, zero_a: int = 0, zero_b: int = 0, zero_out: int = 0,
+        rounding: int = SINGLE, low: int = -128, high: int = 127) -> NDArray[np.int32]:
+    """Product of two tensors; axes of length 1 are repeated."""
+    product = (np.asarray(a, np.int32) - zero_a) * (np.asarray(b, np.int32) - zero_b)
+    return rescale(product, multiplier, shift, rounding=rounding, zero_point=zero_out, low=low, high=high)
+
+
+def lookup(x: Array, table: Array) -> NDArray[np.int32]:
+    """table[x + 128]."""
+    return table.astype(np.int32)[np.asarray(x, np.int32) + 128]
+
+
+def softmax(x: Array, table: Array) -> NDArray[np.int32]:
+    """Softmax over the last axis: the SOFTMAX instruction. x: int8; table: 256 int32 of 0 to 2**24."""
+    wide = np.asarray(x, np.int64)
+    e = table.astype(np.int64)[wide.max(axis=-1, keepdims=True) - wide]
+    s = np.maximum(e.sum(axis=-1, keepdims=True), 1)  # where it is 0, so are all of e
+    log = np.frexp(s.astype(np.float64))[1].astype(np.int64) - 1  # floor of log2: float64 holds a sum below 2**53
+    # 2**(log + 25) // s by two digits, since the power itself may not fit
+    high, rest = np.divmod(np.int64(1) << (log + 12), s)
+    reciprocal = ((high << 13) + (rest << 13) // s + 1) >> 1
+    y = (e * reciprocal + (np.int64(1) << (log + 15))) >> (log + 16)
+    return (np.minimum(y, 255) - 128).astype(np.int32)
+
+
+def resize(x: Array, rows: tuple[tuple[int, int, int], ...], columns: tuple[tuple[int, int, int], ...], bits: int,
+           multiplier: int = 1, shift: int = 0, *, zero_in: int = 0, zero_out: int = 0, rounding: int = SINGLE,
+           low: int = -128, high: int = 127) -> NDArray[np.int32]:
+    """Rows and columns by table; `bits` 0: nearest, which keeps the integers."""
+    y, x_at = np.array(rows).T, np.array(columns).T
+    if bits == 0:
+        return np.asarray(x, np.int32)[..., y[0], :, :][..., x_at[0], :]
+    centred = np.asarray(x, np.int64) - zero_in
+    one = 1 << bits
+    fy, fx = y[2][:, None, None], x_at[2][:, None]
+    tall = centred[..., y[0], :, :] * (one - fy) + centred[..., y[1], :, :] * fy
+    wide = tall[..., x_at[0], :] * (one - fx) + tall[..., x_at[1], :] * fx
+    return rescale(wide, multiplier, 2 * bits + shift, rounding=rounding, zero_point=zero_out, low=low, high=high)
+
+
+def arg_max(x: Array, last: bool = False) -> NDArray[np.int32]:
+    """Index of the first (last) largest element of the last axis, which becomes 1 long."""
+    if last:
+        return (x.shape[-1] - 1 - np.argmax(x[..., ::-1], axis=-1, keepdims=True)).astype(np.int32)
+    return np.argmax(x, axis=-1, keepdims=True).astype(np.int32)
 
 
 def window_sums(x: Array, kernel: tuple[int, int], strides: tuple[int, int], dilations: tuple[int, int]) -> Array:

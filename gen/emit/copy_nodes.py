@@ -1,0 +1,88 @@
+"""Operators that move elements without changing them: VECTOR instructions with other steps and strides."""
+
+from functools import partial
+
+from systolith.gen.graph import Concat, Slice, Tensor, Transpose
+from systolith.gen.schedule.blocks import Block
+
+from .places import item_bytes
+from .plan import Emitter, Network, NodePlan, Part, Piece, Rows
+from .vector_nodes import TYPES, add_vector, pieces_of, pixel_fields, scalars
+
+
+def identity(e: Emitter) -> int:
+    """Address of parameters that change nothing."""
+    return scalars(e, [(0, 1)], 0)
+
+
+def plan_slice(network: Network, tag: int, node: Slice) -> NodePlan:
+    """A copy, where the output cannot be a part of the input's bytes."""
+    x, out = network.tensor(node.inputs[0]), network.tensor(node.output)
+    (sy, sx, sc), (dy, dx, dc) = node.start, node.step
+
+    def needs(block: Block) -> list[Rows]:
+        return [(x.name, sy + block.y * dy, sy + (block.end - 1) * dy + 1)]
+
+    def emit(e: Emitter, block: Block) -> None:
+        (_, first, end), = needs(block)
+        fields = pixel_fields(e, x, first) | {"elems": out.shape[2], "elems_last": out.shape[2]}
+        if dc > 1:  # a channel at a time
+            fields |= {"tiles": out.shape[2], "a_tile": dc * item_bytes(x), "c_tile": item_bytes(x), "elems": 1,
+                       "elems_last": 1}
+        fields["a"] = (fields["a"] + sc * item_bytes(x)) % (1 << 24)
+        add_vector(e, tag, node.output, block, e.place(x.name).regions(first, end), params=identity(e),
+                y_start=sy + block.y * dy, x_start=sx, y_step=dy, x_step=dx, **fields)
+    return pieces_of(network, NodePlan(node, "vector", node.output), tag, emit, needs)
+
+
+def plan_transpose(network: Network, tag: int, node: Transpose) -> NodePlan:
+    """An element at a time, unless channels stay channels."""
+    x, out = network.tensor(node.inputs[0]), network.tensor(node.output)
+
+    def needs(block: Block) -> list[Rows]:
+        return [(x.name, block.y, block.end)] if node.permutation[0] == 0 else [(x.name, 0, x.shape[0])]
+
+    def emit(e: Emitter, block: Block) -> None:
+        place, size = e.place(x.name), item_bytes(x)
+        steps = [(place.row, place.pixel, size)[axis] for axis in node.permutation]
+        fields = {"a": place.address, "a_row": steps[0], "a_pixel": steps[1], "height": out.shape[0],
+                  "width": out.shape[1], "y_start": block.y, "in_type": TYPES[x.dtype], "elems": out.shape[2],
+                  "elems_last": out.shape[2]}
+        if node.permutation[2] != 2:
+            fields |= {"tiles": out.shape[2], "a_tile": steps[2], "c_tile": size, "elems": 1, "elems_last": 1}
+        (_, first, end), = needs(block)
+        add_vector(e, tag, node.output, block, place.regions(first, end), params=identity(e), **fields)
+    return pieces_of(network, NodePlan(node, "vector", node.output), tag, emit, needs)
+
+
+def plan_concat(network: Network, tag: int, node: Concat) -> NodePlan:
+    """Copies of those inputs that are not made in their place."""
+    out = network.tensor(node.output)
+    plan = NodePlan(node, "none", node.output)
+    start = 0
+    for name in node.inputs:
+        x = network.tensor(name)
+        view = network.views.get(name)
+        if view is None or view.reshaped or view.of != node.output:
+            plan.unit = "vector"
+            offset = [0, 0, 0]
+            offset[node.axis] = start
+            _copy_into(network, plan, tag, x, out, (offset[0], offset[1], offset[2]))
+        start += x.shape[node.axis]
+    plan.pieces.sort(key=lambda piece: piece.block.y)
+    return plan
+
+
+def _copy_into(network: Network, plan: NodePlan, tag: int, x: Tensor, out: Tensor, start: tuple[int, int, int]) -> None:
+    """Pieces that copy `x` to where it stands in `out`."""
+    def emit(e: Emitter, source: Block, target: Block) -> None:
+        at = e.place(out.name).at(target.y, target.x) + start[2] * item_bytes(x)
+        copied = add_vector(e, tag, out.name, target, e.place(x.name).regions(source.y, source.end), False,
+                         **pixel_fields(e, x, source.y), y_start=source.y, params=identity(e), c=at)
+        e.wrote_part(copied, out.name, Part(range(target.y, target.end), range(target.x, target.x + target.width),
+                                            range(start[2], start[2] + x.shape[2])))
+
+    for block in network.row_blocks(x):
+        target = Block(start[0] + block.y, start[1], block.height, block.width)
+        plan.pieces.append(Piece(tag, target, [(x.name, block.y, block.end)],
+                                 partial(emit, source=block, target=target)))

@@ -1,0 +1,140 @@
+"""Where tensors lie in the unified memory: in buffers of their own, or as parts of another's."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from systolith.gen.graph import DTYPES, Concat, Graph, Reshape, Slice, Tensor
+
+from .program import Region
+
+
+def item_bytes(tensor: Tensor) -> int:
+    """Bytes of an element."""
+    return np.dtype(DTYPES[tensor.dtype]).itemsize
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor's bytes: element (y, x, c) is at address + y % ring * row + x * pixel + c * size."""
+
+    address: int
+    row: int
+    """Bytes from one row to the next."""
+    pixel: int
+    """Bytes from one position of a row to the next."""
+    width: int
+    """Positions of a row."""
+    run: int
+    """Bytes of a position."""
+    rows: int
+    """Rows in memory; fewer than the tensor has where it is a ring."""
+    ring: bool = False
+
+    @property
+    def whole_pixels(self) -> bool:
+        """A row's elements follow each other without gaps."""
+        return self.pixel == self.run
+
+    @property
+    def whole_rows(self) -> bool:
+        """Rows follow each other without gaps."""
+        return self.whole_pixels and self.row == self.width * self.pixel
+
+    @property
+    def gapless(self) -> bool:
+        """All elements follow each other in memory."""
+        return self.whole_rows and not self.ring
+
+    def at(self, y: int, x: int = 0) -> int:
+        """Address of a position."""
+        return self.address + (y % self.rows if self.ring else y) * self.row + x * self.pixel
+
+    def operand(self, letter: str, first: int) -> dict[str, int]:
+        """An instruction's fields for reading from row `first` on: where row 0 would be, and the ring."""
+        base = (self.at(max(first, 0)) - max(first, 0) * self.row) % (1 << 24)
+        return {letter: base, **self.wrap(letter)}
+
+    def wrap(self, letter: str) -> dict[str, int]:
+        """An instruction's ring fields."""
+        if not self.ring:
+            return {}
+        return {f"{letter}_end": self.address + self.rows * self.row, f"{letter}_ring": self.rows * self.row}
+
+    def regions(self, first: int, end: int, x: int = 0, width: int | None = None) -> list[Region]:
+        """What an access to rows first .. end - 1, or some of their positions, touches."""
+        width = self.width if width is None else width
+        partly = not self.whole_rows or width != self.width
+        runs = [(first, end)]
+        if self.ring:
+            a, count = first % self.rows, end - first
+            runs = [(a, min(a + count, self.rows)), (0, a + count - self.rows)]
+        length = (width - 1) * self.pixel + self.run
+        return [Region(self.address + a * self.row + x * self.pixel, (b - a - 1) * self.row + length, partly)
+                for a, b in runs if b > a]
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor without memory of its own: a part of another one, or (`reshaped`) all of it in another shape."""
+
+    of: str
+    start: tuple[int, int, int] = (0, 0, 0)
+    step: tuple[int, int] = (1, 1)
+    """of rows and of positions"""
+    reshaped: bool = False
+
+    @property
+    def same_rows(self) -> bool:
+        """Row y is a part of the other one's row y."""
+        return self.start[0] == 0 and self.step[0] == 1 and not self.reshaped
+
+
+def find_views(graph: Graph, near: int | None = None) -> dict[str, View]:
+    """The tensors that need no memory of their own.
+
+    A Reshape's output is its input's bytes, a Slice's output a part of its input; the inputs of a Concat are made
+    where its output lies, if nothing else rules where they lie (and they are made at most `near` operators before).
+    """
+    made = {node.output: index for index, node in enumerate(graph.nodes)}
+    found: dict[str, View] = {}
+    reshaped = {node.inputs[0] for node in graph.nodes if isinstance(node, Reshape)}
+    fixed = {*graph.inputs, *graph.outputs, *reshaped}  # the host reads and writes these whole
+    for node in graph.nodes:
+        if isinstance(node, Reshape):
+            found[node.output] = View(node.inputs[0], reshaped=True)
+        elif isinstance(node, Slice) and node.step[2] == 1 and node.output not in fixed:
+            found[node.output] = View(node.inputs[0], node.start, node.step[:2])
+            fixed.add(node.inputs[0])
+    for node in reversed(graph.nodes):
+        if not isinstance(node, Concat):
+            continue
+        start = [0, 0, 0]
+        for name in node.inputs:
+            near_by = near is None or made[node.output] - made.get(name, 0) <= near
+            if name not in fixed and name not in found and near_by and node.inputs.count(name) == 1:
+                found[name] = View(node.output, (start[0], start[1], start[2]))
+            start[node.axis] += graph.tensors[name].shape[node.axis]
+    return found
+
+
+def home(name: str, views: dict[str, View]) -> str:
+    """The tensor whose buffer a tensor lies in."""
+    while name in views:
+        name = views[name].of
+    return name
+
+
+def place(graph: Graph, name: str, views: dict[str, View], addresses: dict[str, int], rings: dict[str, int]) -> Place:
+    """Where a tensor lies: `addresses` of the buffers, and the rows of those that are `rings`."""
+    tensor = graph.tensors[name]
+    run = tensor.shape[2] * item_bytes(tensor)
+    if name in views and not views[name].reshaped:
+        view = views[name]
+        parent = place(graph, view.of, views, addresses, rings)
+        return Place(parent.at(*view.start[:2]) + view.start[2] * item_bytes(tensor), parent.row * view.step[0],
+                     parent.pixel * view.step[1], tensor.shape[1], run,
+                     parent.rows if parent.ring else tensor.shape[0], parent.ring)
+    rows = rings.get(name, tensor.shape[0])
+    return Place(addresses[home(name, views)], run * tensor.shape[1], run, tensor.shape[1], run, rows,
+                 rows < tensor.shape[0])

@@ -1,0 +1,31 @@
+"""Rewrites of the integer graph, in order, each verified: outputs stay the same, bit for bit."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from systolith.gen.graph import DTYPES, Graph
+from systolith.sim.golden.execute import execute
+
+from . import PassError
+from .constant_channels import constant_channels
+
+INTEGER_PASSES: tuple[Callable[[Graph], Graph], ...] = (constant_channels,)
+
+
+def run_integer_passes(graph: Graph) -> Graph:
+    """`graph` after all passes. What changes is executed before and after on a random input and compared."""
+    for rewrite in INTEGER_PASSES:
+        changed = rewrite(graph)
+        if changed is graph:
+            continue
+        changed.check()
+        random = np.random.default_rng(1)
+        inputs = {name: random.integers(-128, 128, graph.tensors[name].shape).astype(DTYPES[graph.tensors[name].dtype])
+                  for name in graph.inputs}
+        before, after = execute(graph, inputs), execute(changed, inputs)
+        for name in graph.outputs:
+            if not np.array_equal(before[name], after[name]):
+                raise PassError(f"{rewrite.__name__} changed {name} in {graph.name}")
+        graph = changed
+    return graph
