@@ -1,10 +1,27 @@
 """Networks that the project builds by itself, for benchmarks."""
 
-from collections.abc import Callable
+import re
 
 from systolith.gen.graph import Graph
 
+from .ad import ad
+from .ds_cnn import ds_cnn
+from .mobilenetv2 import mobilenetv2
+from .network import Network
 from .resnet8 import resnet8
+from .resnet50 import resnet50, resnet50_v15
+from .vww import vww
+from .yolov5s import yolov5s_relu, yolov5s_silu
 
-ZOO: dict[str, Callable[[], Graph]] = {"resnet8": resnet8}
-"""Builders by name; weights are seeded random numbers."""
+ZOO: dict[str, Network] = {network.name: network for network in (
+    resnet8, ds_cnn, vww, ad, resnet50, resnet50_v15, mobilenetv2, yolov5s_relu, yolov5s_silu)}
+"""Networks by name; weights are seeded random numbers."""
+
+
+def from_name(text: str) -> Graph | None:
+    """The graph that NAME or NAME@SIZE means; None where there is no such name, `UserError` for a size that it cannot
+    have."""
+    match = re.fullmatch(r"(.+?)(?:@([0-9]{1,5}))?", text)
+    if not match or match[1] not in ZOO:
+        return None
+    return ZOO[match[1]](int(match[2]) if match[2] else None)
