@@ -16,8 +16,10 @@ from systolith.rtl.config import Config
 from systolith.rtl.errors import ErrorCode
 from systolith.rtl.register_map import BY_NAME
 
+from . import starts
 from .engine import EXTERNAL_BYTES, Design, Progress, RtlEngine, design
 from .icarus import IcarusEngine
+from .starts import Starts
 from .verilator import VerilatorEngine
 
 _ENGINES: dict[str, type[RtlEngine]] = {"verilator": VerilatorEngine, "icarus": IcarusEngine}
@@ -34,10 +36,11 @@ def _design(config: Config) -> tuple[Design, list[str]]:
     """The Verilog of a machine in its bench, and the names of its counters."""
     def make() -> dict[str, Any]:
         top = BenchTop(config)
-        made = design(top)
-        return {"name": made.name, "text": made.text, "ports": made.ports, "counters": top.machine.counter_names}
+        names = top.machine.counter_names
+        made = design(Starts(top, names))
+        return {"name": made.name, "text": made.text, "ports": made.ports, "counters": names}
 
-    kept = remember("bench_top", config.to_json(), make)
+    kept = remember("bench_top", config.to_json() + Path(starts.__file__).read_text(), make)
     return Design(kept["name"], kept["text"], kept["ports"]), kept["counters"]
 
 
@@ -83,4 +86,5 @@ class RtlSession:
             tensor = artefact.graph.tensors[name]
             raw = engine.read_memory(artefact.addresses[name], tensor.bytes)
             outputs[name] = np.frombuffer(raw, DTYPES[tensor.dtype]).reshape(tensor.shape)
-        return outputs, Measurement(run.cycles, self.counter_names, list(run.counters), run.events, run.seconds)
+        begins, ends = starts.split(run.events)
+        return outputs, Measurement(run.cycles, self.counter_names, list(run.counters), ends, run.seconds, begins)
