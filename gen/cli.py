@@ -10,13 +10,14 @@ from rich.table import Table
 
 from systolith.gen import bench as benchmarks
 from systolith.gen import report
-from systolith.gen.compile import compile_graph
+from systolith.gen.compile import Goal, compile_graph
 from systolith.gen.emit.artefact import Artefact, load, save
 from systolith.gen.errors import UserError
 from systolith.gen.files import read_arrays, require_folder, require_writable, write_arrays, write_json
 from systolith.gen.frontend import import_model, operators_table
 from systolith.gen.presets import PRESETS, preset
 from systolith.gen.run import ENGINES, Session, check_engine
+from systolith.gen.zoo import ZOO
 from systolith.rtl.config import Config, ConfigError
 from systolith.sim.golden.execute import dequantise_output, quantise_inputs
 
@@ -32,7 +33,14 @@ Sets = Annotated[list[str] | None, typer.Option(
     "--set", help="NAME=VALUE: changes one number of the configuration; repeatable.")]
 Calibrate = Annotated[Path | None, typer.Option(
     "--calibrate", help="Typical inputs for a float network (.npz: an array [N, ...] an input).")]
+Optimise = Annotated[str, typer.Option(
+    "--optimise", help="cycles, memory (few rows of each tensor at a time) or balanced (between the two).")]
+Memory = Annotated[int | None, typer.Option(
+    "--memory", help="Bytes of the unified memory that may be used; all by default. What needs more is cut finer.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also writes the answer to this file as JSON.")]
+ReportFolder = Annotated[Path | None, typer.Option(
+    "--report", help="Writes report.html, report.json and trace.json (for ui.perfetto.dev) to this folder; of several "
+                     "networks each to a folder of its own in it.")]
 Engine = Annotated[str, typer.Option("--engine", help=f"One of {', '.join(ENGINES)}.")]
 
 
@@ -61,33 +69,33 @@ def _read_config(file: Path) -> Config:
         raise UserError(f"{file}: {error}") from None
 
 
-def compile_file(model: Path, config: Config, calibrate: Path | None) -> Artefact:
-    """An artefact from an ONNX file."""
+def compile_file(model: Path, config: Config, calibrate: Path | None, goal: Goal | None = None) -> Artefact:
+    """An artefact from an ONNX or a TensorFlow Lite file."""
     graph = import_model(model, read_arrays(calibrate) if calibrate else None)
-    return compile_graph(graph, config)
+    return compile_graph(graph, config, goal)
 
 
-@app.command("compile", short_help="From an ONNX file to a compiled file.",
+@app.command("compile", short_help="From an ONNX or .tflite file to a compiled file.",
              epilog="Example: systolith compile digits.onnx --calibrate images.npz -o digits.slp")
 def compile_command(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file, float or QDQ.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file, float or QDQ, or .tflite file in int8.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file, .slp.")],
     preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
-    json_file: JsonFile = None,
+    optimise: Optimise = "cycles", memory: Memory = None, json_file: JsonFile = None,
 ) -> None:
     """Quantises a network, schedules it into a machine's memory and writes the compiled file."""
-    config = configuration(preset_name, config_file, sets)
+    config, goal = configuration(preset_name, config_file, sets), Goal(optimise, memory)
     for file in (output, json_file):
         require_writable(file)
-    artefact = compile_file(model, config, calibrate)
+    artefact = compile_file(model, config, calibrate, goal)
     save(artefact, output)
-    record = report.run_record(artefact, "none", artefact.config.name, None, None, 0)
+    made = report.run_report(artefact, "none", artefact.config.name, None, None, 0)
     terminal = report.console()
-    terminal.print(report.layer_table(record))
-    for line in report.summary_lines(record):
+    terminal.print(report.layer_table(made))
+    for line in report.summary_lines(made):
         print(line)
     print(f"{output}: {output.stat().st_size:,} bytes")
-    write_json(json_file, record)
+    write_json(json_file, made.record())
 
 
 def _samples(artefact: Artefact, path: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
@@ -124,7 +132,7 @@ def _count(number: int, what: str) -> str:
     epilog="Example: systolith run digits.slp --input images.npz --output answers.npz --engine verilator --check")
 def run(
     model: Annotated[Path, typer.Argument(
-        metavar="MODEL", help="Compiled file (.slp), or an ONNX file that is compiled first.")],
+        metavar="MODEL", help="Compiled file (.slp), or an ONNX or .tflite file that is compiled first.")],
     input_file: Annotated[Path, typer.Option(
         "--input", help="Inputs (.npz: an array [N, ...] an input; floats, or int8 as they are).")],
     output: Annotated[Path, typer.Option(
@@ -135,13 +143,15 @@ def run(
     trace: Annotated[Path | None, typer.Option(
         "--trace", help="Waveforms to this file (.fst or .vcd), RTL engines.")] = None,
     preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
-    json_file: JsonFile = None,
+    json_file: JsonFile = None, report_folder: ReportFolder = None,
 ) -> None:
     """Runs a network on an engine."""
     config = configuration(preset_name, config_file, sets)
     check_engine(engine, trace)
     for file in (output, json_file, trace):
         require_writable(file)
+    if report_folder:
+        require_folder(report_folder)
     if model.suffix == ".slp":
         if calibrate:
             raise UserError(f"{model} is compiled already; --calibrate {calibrate} goes with an ONNX file")
@@ -170,41 +180,47 @@ def run(
         arrays[name] = dequantise_output(artefact.graph, name, stacked)
         arrays[f"{name}_int8"] = stacked
     write_arrays(output, arrays)
-    record = report.run_record(artefact, engine, artefact.config.name, True if session.compared else None, measurement,
-                               benchmarks.LATENCY)
+    made = report.run_report(artefact, engine, artefact.config.name, True if session.compared else None, measurement,
+                             benchmarks.LATENCY, samples=len(samples), tensors_compared=session.compared)
     equal = f", {_count(session.compared, 'tensor')} equal to the golden model" if session.compared else ""
     print(f"{_count(len(samples), 'sample')} on {engine}{equal}; outputs in {output}")
-    for line in report.summary_lines(record) if measurement else ():
+    for line in report.summary_lines(made) if measurement else ():
         print(line)
-    write_json(json_file, record | {"samples": len(samples), "tensors_compared": session.compared})
+    write_json(json_file, made.record())
+    _write_reports(report_folder, [made])
 
 
 @app.command(short_help="Measures networks: cycles, utilisation, traffic.",
              epilog="Example: systolith bench gemm:256x512x256 resnet8 --preset edge")
 def bench(
     names: Annotated[list[str], typer.Argument(
-        metavar="NAME", help="A zoo network, a file (.slp, .onnx) or gemm:MxKxN.")],
+        metavar="NAME", help="A network of `systolith zoo`, a file (.slp, .onnx, .tflite) or gemm:MxKxN.")],
     preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
-    engine: Annotated[str, typer.Option("--engine", help="verilator, icarus or machine.")] = "verilator",
+    optimise: Optimise = "cycles", memory: Memory = None,
+    engine: Annotated[str, typer.Option(
+        "--engine", help="verilator, icarus, machine or model (predicts cycles).")] = "verilator",
     layers: Annotated[bool, typer.Option("--layers", help="Also a table of the layers of each network.")] = False,
-    json_file: JsonFile = None,
+    json_file: JsonFile = None, report_folder: ReportFolder = None,
 ) -> None:
     """Measures networks at batch 1 with seeded inputs: cycles, utilisation, memory, traffic, bit-exactness."""
-    config = configuration(preset_name, config_file, sets)
+    config, goal = configuration(preset_name, config_file, sets), Goal(optimise, memory)
     benchmarks.check_benchmark_engine(engine)
     require_writable(json_file)
+    if report_folder:
+        require_folder(report_folder)
     calibration = read_arrays(calibrate) if calibrate else None
     compiled = config if preset_name or config_file or sets else None
-    artefacts = [benchmarks.network(name, config, calibration, compiled=compiled) for name in names]
-    records = [benchmarks.measure(artefact, engine, progress=note) for artefact in artefacts]
+    artefacts = [benchmarks.network(name, config, calibration, compiled=compiled, goal=goal) for name in names]
+    reports = [benchmarks.measure(artefact, engine, progress=note) for artefact in artefacts]
     terminal = report.console()
-    for record in records if layers else ():
-        terminal.print(report.layer_table(record))
-    terminal.print(report.bench_table(records))
-    for line in dict.fromkeys(record["conditions"] for record in records):
+    for made in reports if layers else ():
+        terminal.print(report.layer_table(made))
+    terminal.print(report.bench_table(reports))
+    for line in dict.fromkeys(made.conditions for made in reports):
         print(f"conditions: {line}")
-    write_json(json_file, records)
-    if not all(record["bit_exact"] for record in records):
+    write_json(json_file, [made.record() for made in reports])
+    _write_reports(report_folder, reports)
+    if any(made.bit_exact is not True for made in reports if made.engine != "model"):
         raise typer.Exit(1)
 
 
@@ -242,6 +258,11 @@ def build(
     write_json(json_file, result)
 
 
+def _write_reports(folder: Path | None, reports: list[report.Report]) -> None:
+    for path in report.write_reports(folder, reports) if folder else ():
+        print(f"report: {path}")
+
+
 def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
@@ -262,6 +283,17 @@ def boards() -> None:
     """The boards that `systolith build` knows."""
     from systolith.gen.build import board as boards_module
     _table("boards", ["name", "device", "preset", "clock", "description"], boards_module.boards_table())
+
+
+@app.command(epilog="Example: systolith zoo")
+def zoo(json_file: JsonFile = None) -> None:
+    """The networks that need no file."""
+    require_writable(json_file)
+    records = [network.record() for network in ZOO.values()]
+    _table("zoo", ["name", "network", "input", "other sizes (NAME@SIZE)", "MMAC", "parameters", "weights"], [
+        [r["name"], r["what"], "x".join(map(str, r["input"])), f"multiples of {r['step']}" if r["step"] else "",
+         f"{r['macs'] / 1e6:,.2f}", f"{r['parameters']:,}", r["weights"]] for r in records])
+    write_json(json_file, records)
 
 
 @app.command(epilog="Example: systolith operators")

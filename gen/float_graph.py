@@ -1,7 +1,6 @@
 """Float graph: a network as the front ends read it, in real numbers, before it is quantised.
 
 Tensors are [height, width, channels] as in the core graph; leading axes of an array are a batch.
-`low` and `high` of a node clamp its result (an activation that was fused into it).
 """
 
 import math
@@ -11,89 +10,56 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from systolith.sim.golden import operators
 
+from .float_nodes import (
+    Array,
+    FloatAdd,
+    FloatAffine,
+    FloatArgMax,
+    FloatClamp,
+    FloatConcat,
+    FloatConv,
+    FloatDepthwise,
+    FloatFunction,
+    FloatMul,
+    FloatNode,
+    FloatPad,
+    FloatPool,
+    FloatReshape,
+    FloatResize,
+    FloatSlice,
+    FloatSoftmax,
+    FloatTranspose,
+    FloatTransposedConv,
+)
 from .graph import Shape, window_shape
 
-Array = NDArray[Any]
-Padding = tuple[int, int, int, int]
+__all__ = [
+    "FloatAdd",
+    "FloatAffine",
+    "FloatArgMax",
+    "FloatClamp",
+    "FloatConcat",
+    "FloatConv",
+    "FloatDepthwise",
+    "FloatFunction",
+    "FloatMul",
+    "FloatNode",
+    "FloatPad",
+    "FloatPool",
+    "FloatReshape",
+    "FloatResize",
+    "FloatSlice",
+    "FloatSoftmax",
+    "FloatTranspose",
+    "FloatTransposedConv",
+    "FloatGraph", "CLAMPING", "float_apply", "float_execute", "float_shape",
+]
 
-
-@dataclass(frozen=True)
-class FloatNode:
-    """An operator: `inputs` and `output` are tensor names; `source` names what the user's file calls it."""
-
-    name: str
-    inputs: tuple[str, ...]
-    output: str
-    source: str = field(default="", kw_only=True)
-
-
-@dataclass(frozen=True, eq=False)
-class FloatConv(FloatNode):
-    """Convolution; positions outside the input count as 0."""
-
-    weights: Array
-    """[output channels, kernel height, kernel width, input channels]"""
-    bias: Array
-    strides: tuple[int, int] = (1, 1)
-    dilations: tuple[int, int] = (1, 1)
-    padding: Padding = (0, 0, 0, 0)
-    low: float = -math.inf
-    high: float = math.inf
-
-
-@dataclass(frozen=True, eq=False)
-class FloatAdd(FloatNode):
-    """Sum of two tensors of equal shape."""
-
-    low: float = -math.inf
-    high: float = math.inf
-
-
-@dataclass(frozen=True, eq=False)
-class FloatPool(FloatNode):
-    """Window reduction, `mode` "max" or "average"; an average counts the padding unless `exclude_padding`."""
-
-    mode: str
-    kernel: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    dilations: tuple[int, int] = (1, 1)
-    padding: Padding = (0, 0, 0, 0)
-    exclude_padding: bool = False
-    low: float = -math.inf
-    high: float = math.inf
-
-
-@dataclass(frozen=True, eq=False)
-class FloatPad(FloatNode):
-    """A border of `value`."""
-
-    padding: Padding
-    value: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class FloatClamp(FloatNode):
-    """Relu and Clip."""
-
-    low: float = -math.inf
-    high: float = math.inf
-
-
-@dataclass(frozen=True, eq=False)
-class FloatAffine(FloatNode):
-    """x * scale + offset, each a value a channel: batch normalisation, bias, constant factor."""
-
-    scale: Array
-    offset: Array
-
-
-@dataclass(frozen=True, eq=False)
-class FloatReshape(FloatNode):
-    """The same elements in the same order; an identity where the shape is the same too."""
+CLAMPING = (FloatConv, FloatDepthwise, FloatTransposedConv, FloatAdd, FloatMul, FloatPool, FloatClamp, FloatResize)
+"""Operators with `low` and `high`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,51 +91,123 @@ class FloatGraph:
                 raise ValueError(f"{node.name} makes {node.output} a second time")
             known.add(node.output)
             inputs, made = [self.shapes[name] for name in node.inputs], self.shapes[node.output]
-            if isinstance(node, FloatAdd) and inputs[0] != inputs[1]:
-                raise ValueError(f"{node.name} adds {inputs[0]} and {inputs[1]}")
             if isinstance(node, FloatReshape):
                 if math.prod(made) != math.prod(inputs[0]):
                     raise ValueError(f"{node.name} makes {made} of {inputs[0]}")
-            elif made != float_shape(node, inputs[0]):
-                raise ValueError(f"{node.name} makes {float_shape(node, inputs[0])}, not {made}")
+            elif made != float_shape(node, *inputs):
+                raise ValueError(f"{node.name} makes {float_shape(node, *inputs)}, not {made}")
         for name in self.outputs:
             if name not in known:
                 raise ValueError(f"nothing makes the output {name}")
 
 
-def float_shape(node: FloatNode, x: Shape) -> Shape:
-    """Shape that the node makes of its first input's (a reshape's own is kept in the graph)."""
-    if isinstance(node, FloatConv):
-        outputs, height, width, _ = node.weights.shape
-        return (*window_shape(x, (height, width), node.strides, node.dilations, node.padding), outputs)
+def float_shape(node: FloatNode, x: Shape, *others: Shape) -> Shape:
+    """Shape that the node makes of its inputs' (a reshape's own is kept in the graph); ValueError where they do not fit
+    together."""
+    if isinstance(node, FloatConv | FloatDepthwise):
+        kernel = (node.weights.shape[1], node.weights.shape[2])
+        return (*window_shape(x, kernel, node.strides, node.dilations, node.padding), len(node.weights))
+    if isinstance(node, FloatTransposedConv):
+        height, width = ((x[axis] - 1) * node.strides[axis] + node.weights.shape[1 + axis] - node.padding[axis]
+                         - node.padding[2 + axis] for axis in (0, 1))
+        return (height, width, len(node.weights))
     if isinstance(node, FloatPool):
         return (*window_shape(x, node.kernel, node.strides, node.dilations, node.padding), x[2])
     if isinstance(node, FloatPad):
         top, left, bottom, right = node.padding
         return (x[0] + top + bottom, x[1] + left + right, x[2])
+    if isinstance(node, FloatAdd | FloatMul):
+        return tuple(np.broadcast_shapes(x, *others))  # type: ignore[return-value]
+    if isinstance(node, FloatConcat):
+        sizes = list(x)
+        if any(other[k] != x[k] for other in others for k in range(3) if k != node.axis):
+            raise ValueError(f"{node.name} joins {x} and {others}")
+        sizes[node.axis] += sum(other[node.axis] for other in others)
+        return (sizes[0], sizes[1], sizes[2])
+    if isinstance(node, FloatSlice):
+        return node.size
+    if isinstance(node, FloatTranspose):
+        return (x[node.permutation[0]], x[node.permutation[1]], x[node.permutation[2]])
+    if isinstance(node, FloatResize):
+        return (len(node.rows), len(node.columns), x[2])
+    if isinstance(node, FloatArgMax):
+        return (x[0], x[1], 1)
     return x
 
 
 def float_apply(node: FloatNode, inputs: list[Array], shape: Shape) -> Array:
     """What the node makes of its inputs, in their float type; `shape` is the output's."""
-    x, y = inputs[0], inputs[0]
-    if isinstance(node, FloatConv):
-        y = operators.correlate(operators.pad_map(x, node.padding), node.weights.astype(x.dtype), node.strides,
-                                node.dilations) + node.bias.astype(x.dtype)
-    elif isinstance(node, FloatAdd):
-        y = x + inputs[1]
-    elif isinstance(node, FloatPool):
-        y = _pool(node, x)
-    elif isinstance(node, FloatPad):
-        y = operators.pad_map(x, node.padding, node.value)
-    elif isinstance(node, FloatAffine):
-        y = x * node.scale.astype(x.dtype) + node.offset.astype(x.dtype)
-    elif isinstance(node, FloatReshape):
-        y = x.reshape(*x.shape[:-3], *shape)
-    if isinstance(node, FloatConv | FloatAdd | FloatPool | FloatClamp):
-        if (node.low, node.high) != (-math.inf, math.inf):
-            y = np.clip(y, x.dtype.type(node.low), x.dtype.type(node.high))
+    y = _result(node, inputs[0], inputs[1:], shape)
+    if isinstance(node, CLAMPING) and (node.low, node.high) != (-math.inf, math.inf):
+        y = np.clip(y, y.dtype.type(node.low), y.dtype.type(node.high))
     return y
+
+
+def _result(node: FloatNode, x: Array, others: list[Array], shape: Shape) -> Array:
+    """Before clamping."""
+    if isinstance(node, FloatConv | FloatDepthwise | FloatTransposedConv):
+        return _convolution(node, x, shape)
+    if isinstance(node, FloatAdd):
+        return x - others[0] if node.minus else x + others[0]
+    if isinstance(node, FloatMul):
+        return x * others[0]
+    if isinstance(node, FloatPool):
+        return _pool(node, x)
+    if isinstance(node, FloatPad):
+        return operators.pad_map(x, node.padding, node.value)
+    if isinstance(node, FloatAffine):
+        return x * node.scale.astype(x.dtype) + node.offset.astype(x.dtype)
+    if isinstance(node, FloatReshape):
+        return x.reshape(*x.shape[:-3], *shape)
+    if isinstance(node, FloatFunction):
+        return node.function(x)
+    if isinstance(node, FloatSoftmax):
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        return e / e.sum(axis=-1, keepdims=True)
+    if isinstance(node, FloatConcat):
+        return np.concatenate([x, *others], axis=node.axis - 3)
+    if isinstance(node, FloatSlice):
+        cut = [slice(start, start + (size - 1) * step + 1, step)
+               for start, size, step in zip(node.start, node.size, node.step, strict=True)]
+        return x[..., cut[0], cut[1], cut[2]]
+    if isinstance(node, FloatTranspose):
+        return x.transpose(*range(x.ndim - 3), *(x.ndim - 3 + axis for axis in node.permutation))
+    if isinstance(node, FloatResize):
+        return _resize(node, x)
+    if isinstance(node, FloatArgMax):
+        return operators.arg_max(x, node.last).astype(x.dtype)
+    return x
+
+
+def _convolution(node: FloatConv | FloatDepthwise | FloatTransposedConv, x: Array, shape: Shape) -> Array:
+    weights, bias = node.weights.astype(x.dtype), node.bias.astype(x.dtype)
+    if isinstance(node, FloatConv):
+        return operators.correlate(operators.pad_map(x, node.padding), weights, node.strides, node.dilations) + bias
+    if isinstance(node, FloatDepthwise):
+        padded = np.repeat(operators.pad_map(x, node.padding), len(weights) // x.shape[-1], axis=-1)
+        total = np.zeros((*x.shape[:-3], *shape), x.dtype)
+        for ky, kx, seen in operators.taps(padded, weights.shape[1:3], node.strides, node.dilations):
+            total += seen * weights[:, ky, kx]
+        return total + bias
+    # every input adds its kernel to the full output, of which the padding is cut off
+    height, width = x.shape[-3:-1]
+    (sy, sx), (top, left, _, _) = node.strides, node.padding
+    full = np.zeros((*x.shape[:-3], max((height - 1) * sy + weights.shape[1], top + shape[0]),
+                     max((width - 1) * sx + weights.shape[2], left + shape[1]), shape[2]), x.dtype)
+    for ky in range(weights.shape[1]):
+        for kx in range(weights.shape[2]):
+            full[..., ky:ky + (height - 1) * sy + 1:sy, kx:kx + (width - 1) * sx + 1:sx, :] += x @ weights[:, ky, kx].T
+    return full[..., top:top + shape[0], left:left + shape[1], :] + bias
+
+
+def _resize(node: FloatResize, x: Array) -> Array:
+    (low_y, high_y, fy), (low_x, high_x, fx) = np.array(node.rows).T, np.array(node.columns).T
+    if node.bits == 0:
+        return x[..., low_y, :, :][..., low_x, :]
+    down = (fy / (1 << node.bits)).astype(x.dtype)[:, None, None]
+    right = (fx / (1 << node.bits)).astype(x.dtype)[:, None]
+    tall = x[..., low_y, :, :] * (1 - down) + x[..., high_y, :, :] * down
+    return tall[..., low_x, :] * (1 - right) + tall[..., high_x, :] * right
 
 
 def _pool(node: FloatPool, x: Array) -> Array:

@@ -48,14 +48,14 @@ def compare_with_onnxruntime(graph: Graph, inputs: Sample | Iterable[Sample]) ->
     """A record for each operator of the graph, over one sample or several (inputs as `execute` takes them)."""
     model, layouts = write_operators(graph)
     session = runtime(model)
-    given = [value.name for value in session.get_inputs()]
+    given = {value.name: np.int8 if value.type == "tensor(int8)" else np.int64 for value in session.get_inputs()}
     differing, largest, values = ({node.name: 0 for node in graph.nodes} for _ in range(3))
     for sample in [inputs] if isinstance(inputs, Mapping) else inputs:
         golden = execute(graph, dict(sample))
         feeds = {}
-        for name in given:
+        for name, kind in given.items():
             tensor = name.removesuffix("_given")
-            feeds[name] = np.ascontiguousarray(from_core(golden[tensor], layouts[tensor]), np.int8)
+            feeds[name] = np.ascontiguousarray(from_core(golden[tensor], layouts[tensor]), kind)
         results = session.run([f"{node.output}_quantised" for node in graph.nodes], feeds)
         for node, result in zip(graph.nodes, results, strict=True):
             answer = to_core(result, layouts[node.output], graph.tensors[node.output].shape)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from .errors import UserError
-from .graph import Add, Conv2D, Graph, Node, Pool2D, Rescale, Reshape, Tensor
+from .graph import ArgMax, Conv2D, DepthwiseConv2D, Graph, Node, Pool2D, Rescale, Reshape, Tensor, TransposedConv2D
+from .qdq_nodes import WRITERS, arg_max, image_layout
 
 Layout = tuple[int, ...]
 OPSET, IR_VERSION = 17, 8
@@ -48,6 +49,8 @@ class QdqWriter:
         self.outputs: list[onnx.ValueInfoProto] = []
         self.layouts: dict[str, Layout] = {}
         self.real: dict[str, str] = {}
+        self.whole: dict[str, str] = {}
+        """What the file calls a tensor's integers."""
         self.taken = set(graph.tensors)
         self.node_names: set[str] = set()
 
@@ -74,44 +77,54 @@ class QdqWriter:
 
     def _input(self, name: str) -> None:
         tensor = self.graph.tensors[name]
-        self.layouts[name] = self.graph.input_layouts.get(name, _image(tensor))
+        self.layouts[name] = self.graph.input_layouts.get(name, image_layout(tensor))
         if not self.cut:
             self.inputs[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, self.layouts[name])
             self.real[name] = self._dequantise(tensor, self._quantise(tensor, name))
 
     def _output(self, name: str) -> None:
         layout = self.graph.output_layouts.get(name, self.layouts[name])
-        real = self._read(name, layout)
+        if self.graph.tensors[name].dtype == "int32" and layout == self.layouts[name]:
+            self.outputs.append(helper.make_tensor_value_info(name, TensorProto.INT64, layout))
+            return
+        real = self.read(name, layout)
         if self.nodes[-1].output[0] == real:
             # Nobody else reads it yet: the node itself makes the output.
             self.nodes[-1].output[0] = self.real[name] = name
         else:
-            self._add("Identity", [real], name)
+            self.add("Identity", [real], name)
         self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, layout))
 
-    def _scales(self, tensor: Tensor) -> list[str]:
+    def scales(self, tensor: Tensor) -> list[str]:
         if tensor.dtype != "int8":
             raise UserError(f"tensor {tensor.name!r} is {tensor.dtype}; only int8 networks can be written as QDQ")
         if not np.float32(tensor.scale) > 0:
             raise UserError(f"tensor {tensor.name!r} has scale {tensor.scale}; a QDQ file needs a scale above 0")
-        return [self._constant(f"{tensor.name}_scale", np.float32(tensor.scale)),
-                self._constant(f"{tensor.name}_zero_point", np.int8(tensor.zero_point))]
+        return [self.constant(f"{tensor.name}_scale", np.float32(tensor.scale)),
+                self.constant(f"{tensor.name}_zero_point", np.int8(tensor.zero_point))]
 
     def _quantise(self, tensor: Tensor, real: str) -> str:
         name = f"{tensor.name}_quantised"
-        self._add("QuantizeLinear", [real, *self._scales(tensor)], name)
+        self.whole[tensor.name] = self.add("QuantizeLinear", [real, *self.scales(tensor)], name)
         return name
 
     def _dequantise(self, tensor: Tensor, integers: str) -> str:
-        name = self._unique(f"{tensor.name}_dequantised")
-        return self._add("DequantizeLinear", [integers, *self._scales(tensor)], name)
+        name = self.unique(f"{tensor.name}_dequantised")
+        return self.add("DequantizeLinear", [integers, *self.scales(tensor)], name)
 
-    def _read(self, name: str, layout: Layout) -> str:
-        """The tensor's real values in a layout."""
+    def integers(self, name: str) -> str:
+        """The tensor's integers in its own layout."""
         if self.cut and name not in self.inputs:
-            given = f"{name}_given"
-            self.inputs[name] = helper.make_tensor_value_info(given, TensorProto.INT8, self.layouts[name])
-            self.real[name] = self._dequantise(self.graph.tensors[name], given)
+            tensor, given = self.graph.tensors[name], f"{name}_given"
+            kind = TensorProto.INT8 if tensor.dtype == "int8" else TensorProto.INT64
+            self.inputs[name] = helper.make_tensor_value_info(given, kind, self.layouts[name])
+            self.whole[name] = given
+            self.real[name] = self._dequantise(tensor, given) if tensor.dtype == "int8" else given
+        return self.whole[name]
+
+    def read(self, name: str, layout: Layout) -> str:
+        """The tensor's real values in a layout."""
+        self.integers(name)
         return self._as(self.real[name], name, self.layouts[name], layout)
 
     def _as(self, real: str, name: str, layout: Layout, wanted: Layout) -> str:
@@ -119,94 +132,120 @@ class QdqWriter:
         if layout == wanted:
             return real
         if _mixed(layout):
-            real = self._add("Transpose", [real], self._unique(f"{name}_nhwc"), perm=[0, 2, 3, 1])
+            real = self.add("Transpose", [real], self.unique(f"{name}_nhwc"), perm=[0, 2, 3, 1])
         rows = (1, *wanted[2:], wanted[1]) if _mixed(wanted) else wanted
-        shape = self._constant(self._unique(f"{name}_shape"), np.array(rows, np.int64))
-        real = self._add("Reshape", [real, shape], self._unique(f"{name}_reshaped"))
+        shape = self.constant(self.unique(f"{name}_shape"), np.array(rows, np.int64))
+        real = self.add("Reshape", [real, shape], self.unique(f"{name}_reshaped"))
         if _mixed(wanted):
-            real = self._add("Transpose", [real], self._unique(f"{name}_nchw"), perm=[0, 3, 1, 2])
+            real = self.add("Transpose", [real], self.unique(f"{name}_nchw"), perm=[0, 3, 1, 2])
         return real
 
     # Nodes
 
     def _node(self, node: Node) -> None:
         target = self.graph.tensors[node.output]
-        low, high = (node.low, node.high) if isinstance(node, Conv2D | Add | Pool2D | Rescale) else (-128, 127)
+        if isinstance(node, ArgMax):
+            result = self._index(target)
+            self.layouts[target.name] = arg_max(self, node, result)
+            self._show_index(target, result)
+            return
+        low, high = getattr(node, "low", -128), getattr(node, "high", 127)
         clamped = (low, high) != (-128, 127)
-        plain = self._unique(f"{target.name}_raw") if target.name in self.graph.outputs else target.name
-        result = self._unique(f"{target.name}_unclamped") if clamped else plain
-        if isinstance(node, Conv2D):
+        plain = self.unique(f"{target.name}_raw") if target.name in self.graph.outputs else target.name
+        result = self.unique(f"{target.name}_unclamped") if clamped else plain
+        if isinstance(node, Conv2D | DepthwiseConv2D):
             result, self.layouts[target.name] = self._conv(node, result)
+        elif type(node) in WRITERS:
+            result, self.layouts[target.name] = WRITERS[type(node)](self, node, result)
         elif isinstance(node, Reshape):
+            result = self._index(target) if target.dtype != "int8" else result
             result, self.layouts[target.name] = self._reshape(node, target, result)
         else:
             result, self.layouts[target.name] = self._image_operator(node, target, result)
         if clamped:
             result = self._clamp(result, target, low, high, plain)
+        if target.dtype != "int8":
+            self._show_index(target, result)
+            return
         integers = self._quantise(target, result)
         if self.cut:
             self.outputs.append(helper.make_tensor_value_info(integers, TensorProto.INT8, self.layouts[target.name]))
         else:
             self.real[target.name] = self._dequantise(target, integers)
 
-    def _conv(self, node: Conv2D, result: str) -> tuple[str, Layout]:
+    def _index(self, target: Tensor) -> str:
+        """The name under which a tensor of indices is made, which has no scale."""
+        name = f"{target.name}_quantised" if self.cut else target.name
+        self.real[target.name] = self.whole[target.name] = name
+        return name
+
+    def _show_index(self, target: Tensor, made: str) -> None:
+        if self.cut:
+            self.outputs.append(helper.make_tensor_value_info(made, TensorProto.INT64, self.layouts[target.name]))
+
+    def _conv(self, node: Conv2D | DepthwiseConv2D, result: str) -> tuple[str, Layout]:
         """A Conv, or a Gemm for a 1x1 convolution on a vector or a matrix."""
         source, target = self.graph.tensors[node.inputs[0]], self.graph.tensors[node.output]
-        steps = self._weight_scales(node, source, target)
+        steps = self.weight_scales(node, source, target)
         outputs = len(node.weights)
         bias = []
         if node.bias.any():
-            bias = [self._parameters(node, "bias", node.bias.astype(np.int32), np.float32(source.scale) * steps)]
+            bias = [self.parameters(node, "bias", node.bias.astype(np.int32), np.float32(source.scale) * steps)]
+        if isinstance(node, DepthwiseConv2D):
+            inputs = [self.read(source.name, image_layout(source)),
+                      self.parameters(node, "weights", node.weights[:, np.newaxis], steps), *bias]
+            self.add("Conv", inputs, result, node, kernel_shape=list(node.weights.shape[1:3]), group=source.shape[2],
+                     strides=list(node.strides), dilations=list(node.dilations), pads=list(node.padding))
+            return result, image_layout(target)
         pointwise = node.weights.shape[1:3] == (1, 1) and node.strides == (1, 1) and not any(node.padding)
         if pointwise and (source.shape[:2] == (1, 1) or len(self.layouts[source.name]) < 4) and source.shape[0] == 1:
-            x = self._read(source.name, source.shape[1:])
-            weights = self._parameters(node, "weights", node.weights[:, 0, 0], steps)
-            return self._add("Gemm", [x, weights, *bias], result, node, transB=1), (source.shape[1], outputs)
-        x = self._read(source.name, _image(source))
-        weights = self._parameters(node, "weights", node.weights.transpose(0, 3, 1, 2), steps)
-        self._add("Conv", [x, weights, *bias], result, node, kernel_shape=list(node.weights.shape[1:3]),
+            x = self.read(source.name, source.shape[1:])
+            weights = self.parameters(node, "weights", node.weights[:, 0, 0], steps)
+            return self.add("Gemm", [x, weights, *bias], result, node, transB=1), (source.shape[1], outputs)
+        x = self.read(source.name, image_layout(source))
+        weights = self.parameters(node, "weights", node.weights.transpose(0, 3, 1, 2), steps)
+        self.add("Conv", [x, weights, *bias], result, node, kernel_shape=list(node.weights.shape[1:3]),
                   strides=list(node.strides), dilations=list(node.dilations), pads=list(node.padding))
-        return result, _image(target)
+        return result, image_layout(target)
 
     @staticmethod
-    def _weight_scales(node: Conv2D, source: Tensor, target: Tensor) -> NDArray[np.float32]:
+    def weight_scales(node: Conv2D | DepthwiseConv2D | TransposedConv2D, source: Tensor, target: Tensor,
+                      ) -> NDArray[np.float32]:
+        """A weight's step a channel."""
         if node.weight_scales is not None:
             return np.asarray(node.weight_scales, np.float32)
         return np.asarray(node.multiplier / 2.0 ** node.shift * target.scale / source.scale, np.float32)
 
-    def _parameters(self, node: Node, what: str, values: NDArray[Any], scales: NDArray[np.float32]) -> str:
-        """A constant behind a DequantizeLinear, scaled by its first axis."""
-        name = self._unique(f"{node.name}_{what}")
-        return self._add("DequantizeLinear", [
-            self._constant(f"{name}_quantised", np.ascontiguousarray(values)), self._constant(f"{name}_scale", scales),
-            self._constant(f"{name}_zero_point", np.zeros(len(values), values.dtype))], name, axis=0)
+    def parameters(self, node: Node, what: str, values: NDArray[Any], scales: NDArray[np.float32], axis: int = 0,
+                   ) -> str:
+        """A constant behind a DequantizeLinear, scaled along one axis."""
+        name = self.unique(f"{node.name}_{what}")
+        return self.add("DequantizeLinear", [
+            self.constant(f"{name}_quantised", np.ascontiguousarray(values)), self.constant(f"{name}_scale", scales),
+            self.constant(f"{name}_zero_point", np.zeros(values.shape[axis], values.dtype))], name, axis=axis)
 
     def _image_operator(self, node: Node, target: Tensor, result: str) -> tuple[str, Layout]:
-        """Add, pools and Rescale."""
+        """Pools and Rescale."""
         source = self.graph.tensors[node.inputs[0]]
-        if isinstance(node, Add):
-            layout = self.layouts[source.name]
-            self._add("Add", [self._read(name, layout) for name in node.inputs], result, node)
-            return result, layout
         if isinstance(node, Rescale) and not any(node.padding):
             layout = self.layouts[source.name]
             # The Identity keeps the tensor's name in the file.
-            return self._add("Identity", [self._read(source.name, layout)], result, node), layout
-        x = self._read(source.name, _image(source))
+            return self.add("Identity", [self.read(source.name, layout)], result, node), layout
+        x = self.read(source.name, image_layout(source))
         if isinstance(node, Rescale):
             top, left, bottom, right = node.padding
             pads = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
-            self._add("Pad", [x, self._constant(self._unique(f"{node.name}_pads"), pads)], result, node)
+            self.add("Pad", [x, self.constant(self.unique(f"{node.name}_pads"), pads)], result, node)
         elif isinstance(node, Pool2D):
             self._pool(node, source, x, result)
         else:
             raise UserError(f"{node.operator} {node.name!r} cannot be written as QDQ")
-        return result, _image(target)
+        return result, image_layout(target)
 
     def _pool(self, node: Pool2D, source: Tensor, x: str, result: str) -> None:
         whole = node.kernel == source.shape[:2] and not any(node.padding) and node.dilations == (1, 1)
         if node.mode == "average" and whole:
-            self._add("GlobalAveragePool", [x], result, node)
+            self.add("GlobalAveragePool", [x], result, node)
             return
         window: dict[str, Any] = {
             "kernel_shape": list(node.kernel), "strides": list(node.strides), "pads": list(node.padding)}
@@ -214,33 +253,33 @@ class QdqWriter:
             window["dilations"] = list(node.dilations)
         if node.mode == "average":
             window["count_include_pad"] = int(not node.exclude_padding)
-        self._add("MaxPool" if node.mode == "max" else "AveragePool", [x], result, node, **window)
+        self.add("MaxPool" if node.mode == "max" else "AveragePool", [x], result, node, **window)
 
     def _reshape(self, node: Node, target: Tensor, result: str) -> tuple[str, Layout]:
         source = node.inputs[0]
         layout = self.graph.output_layouts.get(target.name)
         if layout is None:
-            layout = (1, target.shape[2]) if target.shape[:2] == (1, 1) else _image(target)
-        real = self._read(source, self.layouts[source])
+            layout = (1, target.shape[2]) if target.shape[:2] == (1, 1) else image_layout(target)
+        real = self.read(source, self.layouts[source])
         changed = self._as(real, target.name, self.layouts[source], layout)
         if changed != real:
             self.nodes[-1].output[0] = result
             return result, layout
-        return self._add("Identity", [real], result, node), layout
+        return self.add("Identity", [real], result, node), layout
 
     def _clamp(self, real: str, target: Tensor, low: int, high: int, result: str) -> str:
         if low == target.zero_point and high == 127:
-            return self._add("Relu", [real], result)
+            return self.add("Relu", [real], result)
         bounds = ["", ""]
         for index, (bound, limit) in enumerate(((low, -128), (high, 127))):
             if bound != limit:
-                name = self._unique(f"{target.name}_{('low', 'high')[index]}")
-                bounds[index] = self._constant(name, np.float32((bound - target.zero_point) * target.scale))
-        return self._add("Clip", [real, *bounds], result)
+                name = self.unique(f"{target.name}_{('low', 'high')[index]}")
+                bounds[index] = self.constant(name, np.float32((bound - target.zero_point) * target.scale))
+        return self.add("Clip", [real, *bounds], result)
 
     # The file
 
-    def _add(self, operator: str, inputs: list[str], output: str, node: Node | None = None, **attributes: Any) -> str:
+    def add(self, operator: str, inputs: list[str], output: str, node: Node | None = None, **attributes: Any) -> str:
         while inputs[-1] == "":
             inputs = inputs[:-1]
         self.taken.add(output)
@@ -249,12 +288,12 @@ class QdqWriter:
         self.nodes.append(helper.make_node(operator, inputs, [output], name, **attributes))
         return output
 
-    def _constant(self, name: str, values: NDArray[Any] | np.generic) -> str:
+    def constant(self, name: str, values: NDArray[Any] | np.generic) -> str:
         self.initializers.setdefault(name, numpy_helper.from_array(np.asarray(values), name))
         self.taken.add(name)
         return name
 
-    def _unique(self, name: str) -> str:
+    def unique(self, name: str) -> str:
         """A name for a value, taken from now on."""
         free = self._free(name, self.taken)
         self.taken.add(free)
@@ -266,11 +305,6 @@ class QdqWriter:
         while candidate in taken:
             number, candidate = number + 1, f"{name}_{number + 1}"
         return candidate
-
-
-def _image(tensor: Tensor) -> Layout:
-    height, width, channels = tensor.shape
-    return (1, channels, height, width)
 
 
 def _mixed(layout: Layout) -> bool:

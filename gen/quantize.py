@@ -6,6 +6,7 @@ biases int32. Scales are float32; multipliers are made of their float64 quotient
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,19 +20,53 @@ from .calibrate import Observer
 from .errors import UserError
 from .float_graph import (
     FloatAdd,
+    FloatArgMax,
     FloatClamp,
+    FloatConcat,
     FloatConv,
+    FloatDepthwise,
+    FloatFunction,
     FloatGraph,
+    FloatMul,
     FloatNode,
     FloatPad,
     FloatPool,
     FloatReshape,
+    FloatResize,
+    FloatSlice,
+    FloatSoftmax,
+    FloatTranspose,
+    FloatTransposedConv,
     float_execute,
 )
-from .graph import Add, Conv2D, Graph, Node, Pool2D, Rescale, Reshape, Shape, Tensor
+from .graph import (
+    Add,
+    ArgMax,
+    Concat,
+    Conv2D,
+    DepthwiseConv2D,
+    Graph,
+    Lookup,
+    Mul,
+    Node,
+    Pool2D,
+    Rescale,
+    Reshape,
+    Resize,
+    Shape,
+    Slice,
+    Softmax,
+    Tensor,
+    Transpose,
+    TransposedConv2D,
+)
+from .scales import activation_scale, tensors_of
+from .tables import real_of, rounded_table, softmax_table
 
 Sample = dict[str, NDArray[Any]]
 INT32_MAX = 2 ** 31 - 1
+
+__all__ = ["activation_scale", "average_scales", "calibrate", "quantise", "quantise_weights", "shared_shift"]
 
 
 def quantise(graph: FloatGraph, samples: Iterable[Sample], *, percentile: float | None = None,
@@ -46,9 +81,13 @@ def quantise(graph: FloatGraph, samples: Iterable[Sample], *, percentile: float 
     if percentile is not None and not 50 < percentile <= 100:
         raise UserError(f"percentile must be above 50 and at most 100, not {percentile}")
     observers = calibrate(graph, samples, histogram=percentile is not None or least_error)
-    tensors = _tensors(graph, observers, percentile, least_error)
-    nodes = tuple(_scaled(node, [tensors[name] for name in node.inputs], tensors[node.output]) for node in graph.nodes)
-    result = Graph(graph.name, graph.inputs, graph.outputs, tensors, nodes, dict(graph.input_layouts),
+    tensors = tensors_of(graph, observers, percentile, least_error)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if isinstance(node, FloatConcat):
+            node = _same_scales(node, tensors, nodes)
+        nodes.append(_scaled(node, [tensors[name] for name in node.inputs], tensors[node.output]))
+    result = Graph(graph.name, graph.inputs, graph.outputs, tensors, tuple(nodes), dict(graph.input_layouts),
                    dict(graph.output_layouts))
     result.check()
     return result
@@ -73,43 +112,19 @@ def calibrate(graph: FloatGraph, samples: Iterable[Sample], *, histogram: bool =
     return observers
 
 
-def activation_scale(low: float, high: float) -> tuple[float, int]:
-    """Scale (a float32 value) and zero point of an int8 tensor with this range; 0 is represented exactly."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low) / 255))
-    if not scale >= float(np.finfo(np.float32).tiny):
-        return 1.0, 0
-    return scale, int(np.clip(round(-128 - low / scale), -128, 127))
-
-
-def _keeps_scale(node: FloatNode) -> bool:
-    """The output is made of input values as they are."""
-    return isinstance(node, FloatReshape | FloatPad) or (isinstance(node, FloatPool) and node.mode == "max")
-
-
-def _tensors(graph: FloatGraph, observers: dict[str, Observer], percentile: float | None, least_error: bool,
-             ) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-
-    def own(name: str) -> None:
-        observer = observers[name]
-        low, high = observer.low, observer.high
-        if percentile is not None:
-            low, high = observer.percentile(percentile)
-        elif least_error:
-            low, high = observer.least_error()
-        scale, zero_point = activation_scale(low, high)
-        tensors[name] = Tensor(name, graph.shapes[name], "int8", scale, zero_point)
-
-    for name in graph.inputs:
-        own(name)
-    for node in graph.nodes:
-        if _keeps_scale(node):
-            x = tensors[node.inputs[0]]
-            tensors[node.output] = Tensor(node.output, graph.shapes[node.output], x.dtype, x.scale, x.zero_point)
-        else:
-            own(node.output)
-    return tensors
+def _same_scales(node: FloatConcat, tensors: dict[str, Tensor], nodes: list[Node]) -> FloatConcat:
+    """The node behind rescales of those of its inputs that have another scale than its output."""
+    output, inputs = tensors[node.output], []
+    for number, name in enumerate(node.inputs):
+        x = tensors[name]
+        if (x.scale, x.zero_point) != (output.scale, output.zero_point):
+            part = replace(output, name=f"{output.name}:{number}", shape=x.shape)
+            tensors[part.name] = part
+            multiplier, shift = quantise_scale(x.scale / output.scale)
+            nodes.append(Rescale(part.name, (name,), part.name, multiplier, shift, rounding=EVEN, source=node.source))
+            name = part.name
+        inputs.append(name)
+    return replace(node, inputs=tuple(inputs))
 
 
 def limits(low: float, high: float, output: Tensor) -> tuple[int, int]:
@@ -133,14 +148,24 @@ def _scaled(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
 def _node(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
     if isinstance(node, FloatReshape):
         return Reshape(node.name, node.inputs, node.output, source=node.source)
-    if isinstance(node, FloatConv):
+    if isinstance(node, FloatConv | FloatDepthwise | FloatTransposedConv):
         return _conv(node, inputs[0], output)
     if isinstance(node, FloatPool):
         return _pool(node, inputs[0], output)
     if isinstance(node, FloatAdd):
         low, high = limits(node.low, node.high, output)
         multiplier, shift = shared_shift(inputs[0].scale / output.scale, inputs[1].scale / output.scale)
+        if node.minus:
+            multiplier = multiplier[0], -multiplier[1]
         return Add(node.name, node.inputs, node.output, multiplier, shift, EVEN, low, high, source=node.source)
+    if isinstance(node, FloatMul):
+        low, high = limits(node.low, node.high, output)
+        scale = inputs[0].scale * inputs[1].scale / output.scale
+        return Mul(node.name, node.inputs, node.output, *quantise_scale(scale), EVEN, low, high, source=node.source)
+    if isinstance(node, FloatResize):
+        low, high = limits(node.low, node.high, output)
+        return Resize(node.name, node.inputs, node.output, node.rows, node.columns, node.bits, EVEN, low, high,
+                      source=node.source)
     if isinstance(node, FloatPad) and node.value == 0:
         return Rescale(node.name, node.inputs, node.output, *quantise_scale(1.0), node.padding, source=node.source)
     if isinstance(node, FloatPad):
@@ -149,18 +174,42 @@ def _node(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
         low, high = limits(node.low, node.high, output)
         return Rescale(node.name, node.inputs, node.output, *quantise_scale(inputs[0].scale / output.scale),
                        rounding=EVEN, low=low, high=high, source=node.source)
+    return _simple(node, inputs[0], output)
+
+
+def _simple(node: FloatNode, x: Tensor, output: Tensor) -> Node:
+    """Tables, and what keeps the integers."""
+    if isinstance(node, FloatFunction):
+        with np.errstate(all="ignore"):
+            values = np.asarray(node.function(real_of(x)), np.float32)
+        return Lookup(node.name, node.inputs, node.output, rounded_table(values, output), source=node.source)
+    if isinstance(node, FloatSoftmax):
+        return Softmax(node.name, node.inputs, node.output, softmax_table(x.scale), source=node.source)
+    if isinstance(node, FloatConcat):
+        return Concat(node.name, node.inputs, node.output, node.axis, source=node.source)
+    if isinstance(node, FloatSlice):
+        return Slice(node.name, node.inputs, node.output, node.start, node.step, source=node.source)
+    if isinstance(node, FloatTranspose):
+        return Transpose(node.name, node.inputs, node.output, node.permutation, source=node.source)
+    if isinstance(node, FloatArgMax):
+        return ArgMax(node.name, node.inputs, node.output, node.last, source=node.source)
     raise TypeError(f"no core operator for {type(node).__name__}; run the passes first")
 
 
-def _conv(node: FloatConv, x: Tensor, output: Tensor) -> Conv2D:
+def _conv(node: FloatConv | FloatDepthwise | FloatTransposedConv, x: Tensor, output: Tensor) -> Node:
     weights, bias, scales = quantise_weights(node.weights, node.bias, x.scale)
     check_sums(node.source or node.name, weights, bias, x)
-    pairs = [quantise_scale(x.scale * float(scale) / output.scale) for scale in scales]
+    multiplier, shift = np.array([quantise_scale(x.scale * float(scale) / output.scale) for scale in scales],
+                                 np.int64).reshape(-1, 2).T
     low, high = limits(node.low, node.high, output)
-    return Conv2D(
-        node.name, node.inputs, node.output, weights, bias, np.array([m for m, _ in pairs], np.int64),
-        np.array([s for _, s in pairs], np.int64), node.strides, node.dilations, node.padding, SINGLE, low, high,
-        scales, source=node.source)
+    common: dict[str, Any] = {
+        "strides": node.strides, "padding": node.padding, "rounding": SINGLE, "low": low, "high": high,
+        "weight_scales": scales, "source": node.source}
+    if isinstance(node, FloatTransposedConv):
+        return TransposedConv2D(node.name, node.inputs, node.output, weights, bias, multiplier, shift, **common)
+    kind = Conv2D if isinstance(node, FloatConv) else DepthwiseConv2D
+    return kind(node.name, node.inputs, node.output, weights, bias, multiplier, shift, dilations=node.dilations,
+                **common)
 
 
 def quantise_weights(weights: NDArray[Any], bias: NDArray[Any], input_scale: float,
@@ -171,19 +220,19 @@ def quantise_weights(weights: NDArray[Any], bias: NDArray[Any], input_scale: flo
     scale, so that its bias stays within 2**30 steps.
     """
     real = np.asarray(weights, np.float64)
-    largest = np.abs(real).max(axis=(1, 2, 3), initial=0) / 127
+    largest = np.abs(real).reshape(len(real), -1).max(axis=1, initial=0) / 127
     offset = np.asarray(bias, np.float64)
     scales = np.maximum(largest, np.abs(offset) / input_scale / 2.0 ** 30)
     scales = np.where(scales > np.finfo(np.float32).tiny, scales, 1.0).astype(np.float32)
     steps = scales.astype(np.float64)
-    quantised = np.clip(np.rint(real / steps[:, None, None, None]), -127, 127).astype(np.int8)
+    quantised = np.clip(np.rint(real / steps.reshape(-1, *(1,) * (real.ndim - 1))), -127, 127).astype(np.int8)
     return quantised, np.rint(offset / (input_scale * steps)).astype(np.int32), scales
 
 
 def check_sums(what: str, weights: NDArray[np.int8], bias: NDArray[np.int32], x: Tensor) -> None:
     """Raises UserError where bias and products of a channel could leave int32."""
     far = max(127 - x.zero_point, 128 + x.zero_point)
-    products = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) * far
+    products = np.abs(weights.astype(np.int64)).reshape(len(weights), -1).sum(axis=1) * far
     largest = (products + np.abs(bias.astype(np.int64))).max(initial=0)
     if largest > INT32_MAX:
         raise UserError(f"{what}: sums can reach {largest}, more than the {INT32_MAX} of an int32 accumulator; "

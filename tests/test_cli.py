@@ -296,13 +296,13 @@ def test_networks_whose_constants_are_broken(refused: Callable[..., str], librar
 
 def test_unsupported_operators_are_listed_at_once(refused: Callable[..., str], library: Path, tmp_path: Path) -> None:
     m = Model()
-    m.node("Sigmoid", ["image"], "a")
-    m.node("LeakyRelu", ["a"], "b")
+    m.node("LRN", ["image"], "a", size=3)
+    m.node("Hardmax", ["a"], "b")
     m.node("Conv", ["b", m.weights(2, 2, 1, 1)], "c")
-    m.node("Softmax", ["c"], "d")
+    m.node("LpNormalization", ["c"], "d")
     onnx.save(m.proto({"image": (1, 2, 6, 6)}, ["d"]), tmp_path / "odd.onnx")
     said = refused("compile", tmp_path / "odd.onnx", "--calibrate", library / "images.npz", "-o", tmp_path / "net.slp",
-                   says=("a_node", "Sigmoid", "b_node", "LeakyRelu", "d_node", "Softmax"), lines=4)
+                   says=("a_node", "LRN", "b_node", "Hardmax", "d_node", "LpNormalization"), lines=4)
     assert "c_node" not in said
 
 
@@ -413,7 +413,7 @@ def test_damaged_and_foreign_compiled_files(refused: Callable[..., str], library
 
 def test_engines_and_traces(refused: Callable[..., str], library: Path, tmp_path: Path) -> None:
     run = ("run", library / "net.slp", "--input", library / "images.npz", "-o", tmp_path / "y.npz")
-    refused(*run, "--engine", "spice", says=("no engine 'spice'", "golden, machine, verilator, icarus"))
+    refused(*run, "--engine", "spice", says=("no engine 'spice'", "golden, machine, model, verilator, icarus"))
     refused(*run, "--trace", tmp_path / "t.fst", says=("golden", "t.fst", "verilator or icarus"))
     refused(*run, "--engine", "verilator", "--trace", tmp_path / "t.txt", says=(".fst or .vcd", "'t.txt'"))
     refused(*run, "--engine", "verilator", "--trace", tmp_path / "no" / "t.fst", says=("t.fst", "make it first"))

@@ -53,7 +53,8 @@ def test_conv(window: dict[str, Any], groups: int) -> None:
     m = Model(groups)
     m.node("Conv", ["x", m.weights(8, 4 // groups, 3, 2), m.weights(8)], "y", group=groups, **window)
     graph = compare(m.proto(IMAGE, ["y"]))
-    assert bool(graph.warnings) == (groups > 1) == ("dense" in graph.nodes[0].source)
+    assert bool(graph.warnings) == (groups == 2) == ("dense" in graph.nodes[0].source)
+    assert kinds(graph) == ["FloatDepthwise" if groups == 4 else "FloatConv"]
 
 
 @pytest.mark.parametrize("window", WINDOWS + [{"ceil_mode": 1, "strides": [2, 2]},
@@ -155,7 +156,7 @@ def test_batch_norm_and_constants_fold_or_become_a_convolution() -> None:
     m.node("Relu", ["e"], "f")
     batch_norm(m, "f", "g", 6)  # after an activation: on its own
     m.node("Sub", [m.constant(1.5), "g"], "y")
-    assert kinds(compare(m.proto(IMAGE, ["y"]))) == ["FloatConv", "FloatConv"]
+    assert kinds(compare(m.proto(IMAGE, ["y"]))) == ["FloatConv", "FloatDepthwise"]
 
 
 def test_batch_norm_of_a_flattened_map() -> None:
@@ -259,6 +260,7 @@ def test_operators_table_names_what_is_imported() -> None:
 
 def test_dense_weights_of_a_grouped_convolution() -> None:
     m = Model()
-    m.node("Conv", ["x", m.constant(np.arange(1, 5).reshape(4, 1, 1, 1))], "y", group=4)
+    m.node("Conv", ["x", m.constant(np.arange(1, 9).reshape(4, 2, 1, 1))], "y", group=2)
     node = import_float(m.proto(IMAGE, ["y"]), "test").nodes[0]
-    assert isinstance(node, FloatConv) and np.array_equal(node.weights[:, 0, 0, :], np.diag([1, 2, 3, 4]))
+    assert isinstance(node, FloatConv)
+    assert node.weights[:, 0, 0, :].tolist() == [[1, 2, 0, 0], [3, 4, 0, 0], [0, 0, 5, 6], [0, 0, 7, 8]]

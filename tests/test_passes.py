@@ -98,7 +98,7 @@ def test_affine_maps_stay_where_folding_is_wrong() -> None:
     assert after(fold_affine, shared) == ["Conv", "Affine", "Clamp"]
     output = graph(conv("x", "a"), affine("a", "b"), outputs=("a", "b"))
     assert after(fold_affine, output) == ["Conv", "Affine"]
-    assert after(lower_affine, padded) == ["Conv", "Conv"]
+    assert after(lower_affine, padded) == ["Depthwise", "Conv"]
 
 
 @pytest.mark.parametrize("limits", [((0.0, 6.0), (-1.0, 3.0)), ((-1.0, 0.5), (0.7, 0.9)), ((2.0, 3.0), (-1.0, 1.0))])

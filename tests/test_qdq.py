@@ -60,14 +60,15 @@ def test_operators_are_live(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_round_trip(seed: int) -> None:
-    """Written and read again, the network computes the same integers in every tensor."""
+    """Written and read again, the network computes the same integers in every tensor that it still has (what depends on
+    one integer is one table then)."""
     graph = ScaledGraph(seed).graph(8)
     again = import_qdq(write_qdq(graph), "again")
     assert (again.inputs, again.outputs, again.output_layouts) == (graph.inputs, graph.outputs, graph.output_layouts)
     sample = samples_of(graph, 1, seed)[0]
     first, second = execute(graph, sample), execute(again, sample)
-    assert first.keys() == second.keys()
-    for name in first:
+    assert set(again.outputs) <= second.keys() <= first.keys()
+    for name in second:
         assert np.array_equal(first[name], second[name]), name
 
 
@@ -345,15 +346,15 @@ def test_all_problems_at_once() -> None:
     """Each problem is listed once, with its node and advice; what stands behind one is still looked at."""
     file = QdqFile()
     y = file.quantised(file.op("Conv", [file.x, file.weights(4, 4, 1, 1, dtype=np.uint8, zero_point=131)]), 0.05)
-    y = file.quantised(file.op("HardSwish", [y]), 0.05)
+    y = file.quantised(file.op("LRN", [y], size=3), 0.05)
     y = file.quantised(file.op("AveragePool", [y], kernel_shape=[4, 4], strides=[3, 3], ceil_mode=1), 0.05)
     z = file.quantised(file.op("Conv", [file.x, file.constant(np.zeros((2, 4, 1, 1), np.float32))]), 0.05)
-    y = file.op("Softmax", [file.op("Flatten", [y])])
+    y = file.op("LogSoftmax", [file.op("Flatten", [y])])
     first, *lines = refusal(file.model(y, z))
     assert first == "bad has 5 things that cannot be imported:"
     for line, words in zip(lines, [
-            ("Conv", "asymmetric weights (zero point 131)", "WeightSymmetric"), ("HardSwish", "not supported"),
-            ("AveragePool", "ceil_mode=0"), ("Conv", "quantise them"), ("Softmax", "logits")],
+            ("Conv", "asymmetric weights (zero point 131)", "WeightSymmetric"), ("LRN", "not supported"),
+            ("AveragePool", "ceil_mode=0"), ("Conv", "quantise them"), ("LogSoftmax", "use Softmax")],
             strict=True):
         assert all(word in line for word in words), (line, words)
 
@@ -364,16 +365,18 @@ def test_all_problems_at_once() -> None:
     (lambda file: file.quantised(file.x, 0.1, 0, np.int16), "quantise to int8 or uint8"),
     (lambda file: file.op("Conv", ["x", file.weights(4, 4, 1, 1)]), "a DequantizeLinear belongs before each input"),
     (lambda file: file.op("Add", [file.x, file.quantised(file.op("MaxPool", [file.x], kernel_shape=[2, 2]), 0.03)]),
-     "only equal shapes can be added"),
+     "check the file with onnx.checker"),
     (lambda file: file.op("BatchNormalization", [file.x, *[file.constant(np.ones(4, np.float32))] * 4]),
      "quant_pre_process"),
-    (lambda file: file.quantised(file.op("Flatten", [file.x]), 0.03, 5), "in another order than in the machine's"),
+    (lambda file: file.op("Reshape", [file.op("Slice", [file.op("Reshape", [file.x, file.constant(
+        np.array([2, 2, 1, 6, 6]))]), *(file.constant(np.array([n])) for n in (0, 1, 1))]), file.constant(
+            np.array([1, 2, 6, 6]))]), "export the network with batch 1"),
     (lambda file: file.op("MatMul", [file.x, file.x]), "two activations"),
     (lambda file: file.op("Conv", [file.x, file.weights(4, 4, 1, 1, scale=np.full(4, 0.1), axis=1)]),
      "by output channel"),
     (lambda file: file.op("MaxPool", [file.x]), "cannot be read"),
     (lambda file: file.quantised("x", 0.5), "a second scale"),
-], ids=["unrounded", "int16", "float input", "shapes", "batch norm", "order", "activations", "axis", "malformed",
+], ids=["unrounded", "int16", "float input", "shapes", "batch norm", "batch", "activations", "axis", "malformed",
         "two scales"])
 def test_refusals(change: Any, words: str) -> None:
     file = QdqFile()

@@ -1,11 +1,13 @@
 """State of an import: what is known of each value of the file, and the float graph as it grows.
 
 The file's tensors are NCHW, the graph's are HWC. A value keeps, for each element of the file's tensor, its place in
-the graph's: Flatten, Reshape, Squeeze and Transpose only change that index, and whatever reads the value asks
-whether it has the order that it needs. So nothing is ever moved in memory.
+the graph's: Flatten, Reshape, Squeeze and Transpose only change that index. Whatever reads the value asks for the order
+that it needs, and only where that is another are elements moved.
 """
 
 import math
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -15,10 +17,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from ..float_graph import FloatNode, FloatReshape, float_shape
+from ..float_graph import FloatNode, FloatReshape, FloatTranspose, float_shape
 from ..graph import Shape
+from .order import exchanges
 
 Index = NDArray[np.int64]
+Function = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class Unsupported(Exception):
@@ -77,6 +81,10 @@ class Builder:
     values: dict[str, Value] = field(default_factory=dict)
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    functions: dict[str, tuple[str, "Function"]] = field(default_factory=dict)
+    """Of tensors whose elements each depend on one element of another: that other, and how."""
+    indices: set[str] = field(default_factory=set)
+    """Tensors of integers, which only an output may be."""
 
     def value(self, name: str) -> Value:
         """An operand that is computed; a constant there is refused."""
@@ -93,7 +101,9 @@ class Builder:
 
     def add(self, node: FloatNode, index: Index | None = None, *, shape: Shape | None = None) -> Value:
         """Appends a node; its value has the index (the file's image, where none is given)."""
-        made = shape or float_shape(node, self.shapes[node.inputs[0]])
+        made = shape or float_shape(node, *(self.shapes[name] for name in node.inputs))
+        if any(name in self.indices for name in node.inputs):
+            raise Unsupported("it reads indices", "take them as an output of the network")
         if min(made) < 1:
             raise Unsupported(f"its output would be empty ({made[0]} x {made[1]} x {made[2]})",
                               "check kernel, padding and the input's size")
@@ -111,6 +121,8 @@ class Builder:
         if name not in self.shapes:
             self.shapes[name] = shape
             self.nodes.append(FloatReshape(name, (tensor,), name, source=f"shape of {tensor}"))
+            if tensor in self.indices:
+                self.indices.add(name)
         return name
 
     def image(self, value: Value) -> tuple[str, Shape]:
@@ -122,10 +134,35 @@ class Builder:
         shape = (height, width, channels)
         if batch != 1:
             raise Unsupported(f"its input has a batch of {batch}", "export with a batch of 1")
-        if not np.array_equal(value.index, image_index(shape)):
-            raise Unsupported("its input would have to be moved in memory (a Transpose or Reshape before it)",
-                              "keep channels first from the input on, without transposing")
-        return self.reshaped(value.tensor, shape), shape
+        return self.arranged(value.tensor, value.index.transpose(0, 2, 3, 1), shape), shape
+
+    def arranged(self, tensor: str, order: Index, shape: Shape) -> str:
+        """A tensor of that shape whose element j is element order[j] of `tensor`; that itself where it is one."""
+        order = order.reshape(-1)
+        if np.array_equal(order, np.arange(math.prod(self.shapes[tensor]))):
+            return self.reshaped(tensor, shape)
+        name = f"{tensor}:{zlib.crc32(order.tobytes()):08x}"
+        if name not in self.shapes:
+            steps = exchanges(order) if len(order) == math.prod(self.shapes[tensor]) else None
+            if steps is None:
+                raise Unsupported("the elements of its input were moved in a way that is no exchange of axes",
+                                  "leave out the Transpose or Reshape before it")
+            for number, (before, permutation) in enumerate(steps):
+                read = self.reshaped(tensor, before)
+                tensor = name if number == len(steps) - 1 else f"{name}:{number}"
+                node = FloatTranspose(tensor, (read,), tensor, permutation, source=f"order of {read}")
+                self.shapes[tensor] = float_shape(node, before)
+                self.nodes.append(node)
+        return self.reshaped(name, shape)
+
+    def settled(self, value: Value) -> str:
+        """A tensor that holds the value in the graph's usual order: an image as one, a matrix in rows."""
+        if len(value.shape) == 4:
+            return self.image(value)[0]
+        if len(value.shape) > 4 or (len(value.shape) == 3 and value.shape[0] != 1):
+            raise Unsupported(f"its input has the shape {list(value.shape)}", "export with a batch of 1")
+        columns = value.shape[-1] if value.shape else 1
+        return self.arranged(value.tensor, value.index, (1, value.index.size // max(1, columns), columns))
 
     def matrix(self, value: Value) -> tuple[str, Index]:
         """The value as rows [1, rows, n]: its tensor, and where the elements of a row lie in it."""
@@ -134,8 +171,7 @@ class Builder:
         starts = np.arange(len(rows))[:, None] * columns
         order = rows[0]
         if not np.array_equal(rows, starts + order) or sorted(order.tolist()) != list(range(columns)):
-            raise Unsupported("its input's rows would have to be moved in memory (a Transpose or Reshape before it)",
-                              "keep the values of a row together")
+            return self.arranged(value.tensor, rows, (1, len(rows), columns)), np.arange(columns)
         return self.reshaped(value.tensor, (1, len(rows), columns)), order
 
     def fold(self, node: onnx.NodeProto) -> bool:

@@ -1,4 +1,4 @@
-"""Import of what works element by element, and of what only changes a shape."""
+"""Import of what works element by element."""
 
 import math
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..float_graph import FloatAdd, FloatAffine, FloatClamp
-from .builder import Builder, Operation, Unsupported, Value
-from .load import type_name
+from ..float_graph import FloatAdd, FloatAffine, FloatClamp, FloatFunction, FloatMul
+from .builder import Builder, Function, Operation, Unsupported, Value
+from .functions import BINARY, FUNCTIONS
+from .moves import usual
 from .operators import operator
 
 Array = NDArray[Any]
@@ -32,7 +33,40 @@ def clip(b: Builder, op: Operation) -> None:
 
 def _clamp(b: Builder, op: Operation, low: float, high: float) -> None:
     x = b.value(op.inputs[0])
+    if _made_by_function(b, x):
+        _function(b, op, x, lambda v: np.clip(v, v.dtype.type(low), v.dtype.type(high)))
+        return
     b.add(FloatClamp(op.name, (x.tensor,), op.outputs[0], low, high, source=op.source), x.index)
+    _note(b, op, x, lambda v: np.clip(v, v.dtype.type(low), v.dtype.type(high)))
+
+
+def _made_by_function(b: Builder, x: Value) -> bool:
+    """A table makes the value: what follows joins it."""
+    return any(isinstance(node, FloatFunction) and node.output == x.tensor for node in b.nodes)
+
+
+def _root(b: Builder, x: Value) -> tuple[str, Function]:
+    """The tensor of which the value is a function, and that function."""
+    return b.functions.get(x.tensor, (x.tensor, lambda v: v))
+
+
+def _note(b: Builder, op: Operation, x: Value, function: Function) -> None:
+    """Remembers that the output is a function of what `x` is one of."""
+    root, before = _root(b, x)
+    b.functions[op.outputs[0]] = root, lambda v: function(before(v))
+
+
+def _function(b: Builder, op: Operation, x: Value, function: Function) -> None:
+    """A function of the value, joined with what made it."""
+    root, before = _root(b, x)
+    b.functions[op.outputs[0]] = made = root, lambda v: function(before(v))
+    b.add(FloatFunction(op.name, (root,), op.outputs[0], made[1], source=op.source), x.index)
+
+
+@operator(*FUNCTIONS, unit="vector", notes="by table; chains of them, and x * f(x), become one", attributes=(
+    "alpha", "approximate", "beta", "gamma"))
+def function(b: Builder, op: Operation) -> None:
+    _function(b, op, b.value(op.inputs[0]), lambda v: FUNCTIONS[op.kind](v, op.attributes))
 
 
 def _affine(b: Builder, op: Operation, x: Value, scale: Array, offset: Array) -> None:
@@ -66,38 +100,77 @@ def _affine(b: Builder, op: Operation, x: Value, scale: Array, offset: Array) ->
 _ZERO, _ONE = np.zeros(()), np.ones(())
 
 
-@operator("Add", unit="vector", notes="two tensors of one shape, or a constant a channel (folded)")
-def add(b: Builder, op: Operation) -> None:
-    first, second = op.inputs
-    if first in b.constants:
-        first, second = second, first
-    if second in b.constants:
-        _affine(b, op, b.value(first), _ONE, b.constants[second])
+@operator("Add", "Sub", "Mul", unit="vector", notes="tensors of one shape or with axes of 1, or a constant a channel "
+          "(folded)")
+def binary(b: Builder, op: Operation) -> None:
+    if any(name in b.constants for name in op.inputs):
+        _with_constant(b, op)
         return
-    x, y = b.value(first), b.value(second)
-    if x.shape != y.shape or not np.array_equal(x.index, y.index):
-        what = f"shapes {list(x.shape)} and {list(y.shape)}" if x.shape != y.shape else "operands in another order"
-        raise Unsupported(f"it adds {what}", "add tensors of equal shape")
-    other = b.reshaped(y.tensor, b.shapes[x.tensor])
-    b.add(FloatAdd(op.name, (x.tensor, other), op.outputs[0], source=op.source), x.index)
-
-
-@operator("Sub", "Mul", "Div", unit="folded", notes="with a constant a channel")
-def with_constant(b: Builder, op: Operation) -> None:
-    first, second = op.inputs
-    if first not in b.constants and second not in b.constants:
-        raise Unsupported("both operands are computed", "only Add takes two tensors")
-    if second in b.constants:
-        x, c = b.value(first), b.constants[second].astype(np.float64)
-        if op.kind == "Div" and not c.all():
-            raise Unsupported("it divides by 0", "repair the constant")
-        scale, offset = {"Sub": (_ONE, -c), "Mul": (c, _ZERO)}[op.kind] if op.kind != "Div" else (1 / c, _ZERO)
+    x, y = b.value(op.inputs[0]), b.value(op.inputs[1])
+    if _of_one_value(b, op, x, y):
+        return
+    index = x.index
+    if x.shape == y.shape and np.array_equal(x.index, y.index):
+        inputs = x.tensor, b.reshaped(y.tensor, b.shapes[x.tensor])
     else:
-        x, c = b.value(second), b.constants[first].astype(np.float64)
-        if op.kind == "Div":
-            raise Unsupported("it divides by a computed value", "divide by a constant only")
-        scale, offset = (-_ONE, c) if op.kind == "Sub" else (c, _ZERO)
+        try:
+            shape = np.broadcast_shapes(x.shape, y.shape)
+        except ValueError:
+            raise Unsupported(f"it takes shapes {list(x.shape)} and {list(y.shape)}", "repair the file") from None
+        first, second = (b.settled(Value(value.tensor, value.index.reshape(
+            (1,) * (len(shape) - len(value.shape)) + value.shape))) for value in (x, y))
+        inputs, index = (first, second), usual(shape)
+    node = (FloatMul(op.name, inputs, op.outputs[0], source=op.source) if op.kind == "Mul" else
+            FloatAdd(op.name, inputs, op.outputs[0], minus=op.kind == "Sub", source=op.source))
+    b.add(node, index)
+
+
+def _of_one_value(b: Builder, op: Operation, x: Value, y: Value) -> bool:
+    """Makes x * sigmoid(x) and the like one function; False where the operands depend on different values."""
+    (first, f), (second, g) = _root(b, x), _root(b, y)
+    functions = sum(value.tensor in b.functions for value in (x, y))
+    if first != second or not functions or not np.array_equal(x.index, y.index):
+        return False
+    function = BINARY[op.kind]
+    b.functions[op.outputs[0]] = first, lambda v: function(f(v), g(v))
+    b.add(FloatFunction(op.name, (first,), op.outputs[0], b.functions[op.outputs[0]][1], source=op.source), x.index)
+    return True
+
+
+def _with_constant(b: Builder, op: Operation) -> None:
+    """A constant that is one number joins a table; otherwise it is a value a channel."""
+    swapped = op.inputs[0] in b.constants
+    name, constant = op.inputs[::-1] if swapped else op.inputs
+    x, c = b.value(name), b.constants[constant].astype(np.float64)
+    number = c.reshape(())[()] if c.size == 1 else None
+    apply = BINARY[op.kind]
+
+    def function(v: Array) -> Array:
+        full = np.full_like(v, number)
+        return apply(full, v) if swapped else apply(v, full)
+
+    if number is not None and (_made_by_function(b, x) or op.kind not in ("Add", "Sub", "Mul", "Div") or (
+            swapped and op.kind == "Div")):
+        rank = max(c.ndim - len(x.shape), 0)
+        _function(b, op, Value(x.tensor, x.index.reshape((1,) * rank + x.shape)), function)
+        return
+    if op.kind not in ("Add", "Sub", "Mul", "Div") or (swapped and op.kind == "Div"):
+        raise Unsupported(f"its constant has the shape {list(c.shape)}", "use one number")
+    if op.kind == "Div" and not c.all():
+        raise Unsupported("it divides by 0", "repair the constant")
+    scale, offset = {"Add": (_ONE, c), "Sub": (-_ONE, c) if swapped else (_ONE, -c), "Mul": (c, _ZERO),
+                     "Div": (1 / np.where(c, c, 1), _ZERO)}[op.kind]
     _affine(b, op, x, scale, offset)
+    if number is not None and np.array_equal(b.values[op.outputs[0]].index, x.index):
+        _note(b, op, x, function)
+
+
+@operator("Div", "Pow", "PRelu", "Min", "Max", unit="folded, or by table", notes="with a constant")
+def with_constant(b: Builder, op: Operation) -> None:
+    if len(op.inputs) == 2 and any(name in b.constants for name in op.inputs):
+        _with_constant(b, op)
+    elif len(op.inputs) != 2 or not _of_one_value(b, op, b.value(op.inputs[0]), b.value(op.inputs[1])):
+        raise Unsupported("both operands are computed", "only Add, Sub and Mul take two tensors")
 
 
 @operator("BatchNormalization", unit="folded", notes="into the convolution before it, otherwise a 1x1 convolution",
@@ -112,58 +185,3 @@ def batch_normalization(b: Builder, op: Operation) -> None:
     offset = beta - mean * scale
     shape = (-1, *(1,) * (len(x.shape) - 2))
     _affine(b, op, x, scale.reshape(shape), offset.reshape(shape))
-
-
-def _alias(b: Builder, op: Operation, index: Array) -> None:
-    b.values[op.outputs[0]] = Value(b.value(op.inputs[0]).tensor, index)
-
-
-@operator("Identity", "Dropout", unit="none", notes="dropped", attributes=("ratio", "seed", "is_test"))
-def identity(b: Builder, op: Operation) -> None:
-    if op.input(2) and b.constant(op.input(2), "training mode").any():
-        raise Unsupported("it is in training mode", "export the network for inference")
-    _alias(b, op, b.value(op.inputs[0]).index)
-
-
-@operator("Cast", unit="none", notes="to a float type", attributes=("to", "saturate", "round_mode"))
-def cast(b: Builder, op: Operation) -> None:
-    kind = type_name(op.attributes["to"])
-    if kind not in ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"):
-        raise Unsupported(f"it casts to {kind}", "keep to float")
-    _alias(b, op, b.value(op.inputs[0]).index)
-
-
-@operator("Flatten", unit="none", notes="no data is moved", attributes=("axis",))
-def flatten(b: Builder, op: Operation) -> None:
-    x = b.value(op.inputs[0])
-    axis = op.attributes.get("axis", 1)
-    axis += len(x.shape) if axis < 0 else 0
-    _alias(b, op, x.index.reshape(math.prod(x.shape[:axis]), -1))
-
-
-@operator("Reshape", unit="none", notes="where no data has to be moved", attributes=("allowzero",))
-def reshape(b: Builder, op: Operation) -> None:
-    x = b.value(op.inputs[0])
-    wanted = b.constant(op.inputs[1], "shape").tolist()
-    if not op.attributes.get("allowzero"):
-        wanted = [x.shape[i] if size == 0 and i < len(x.shape) else size for i, size in enumerate(wanted)]
-    try:
-        _alias(b, op, x.index.reshape(wanted))
-    except ValueError:
-        raise Unsupported(f"it makes {wanted} of {list(x.shape)}", "export with a batch of 1") from None
-
-
-@operator("Squeeze", "Unsqueeze", unit="none", attributes=("axes",))
-def squeeze(b: Builder, op: Operation) -> None:
-    x = b.value(op.inputs[0])
-    given = b.constant(op.input(1), "axes").tolist() if op.input(1) else op.attributes.get("axes")
-    axes = None if given is None else tuple(given)
-    if op.kind == "Unsqueeze":
-        _alias(b, op, np.expand_dims(x.index, axes or ()))
-    else:
-        _alias(b, op, np.squeeze(x.index, axes))
-
-
-@operator("Transpose", unit="none", notes="where no data has to be moved", attributes=("perm",))
-def transpose(b: Builder, op: Operation) -> None:
-    _alias(b, op, np.transpose(b.value(op.inputs[0]).index, op.attributes.get("perm")))

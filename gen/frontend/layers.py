@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..float_graph import FloatConv, FloatPad, FloatPool
+from ..float_graph import FloatConv, FloatDepthwise, FloatPad, FloatPool, FloatTransposedConv
 from .builder import Builder, Operation, Unsupported
 from .operators import operator
-from .windows import Window, window
+from .reductions import reduction
+from .windows import Window, transposed_padding, window
 
 Array = NDArray[Any]
 
@@ -23,8 +24,8 @@ def _bias(b: Builder, name: str, count: int) -> Array:
     return np.broadcast_to(given.reshape(-1), (count,)).copy()
 
 
-@operator("Conv", unit="array", notes="2-D; groups become dense weights; weights and bias constant",
-          attributes=("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"))
+@operator("Conv", unit="array", notes="2-D; a group a channel is depthwise, other groups become dense weights; weights "
+          "and bias constant", attributes=("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"))
 def conv(b: Builder, op: Operation) -> None:
     tensor, shape = b.image(b.value(op.inputs[0]))
     weights = b.constant(op.inputs[1], "weights").astype(np.float32)
@@ -33,7 +34,11 @@ def conv(b: Builder, op: Operation) -> None:
     if inputs * groups != shape[2] or outputs % groups:
         raise Unsupported(f"weights {list(weights.shape)} in {groups} groups do not fit {shape[2]} channels",
                           "repair the file")
-    source = op.source
+    view, bias, source = window(op, shape, (height, width)), _bias(b, op.input(2), outputs), op.source
+    if groups == shape[2] and groups > 1:
+        b.add(FloatDepthwise(op.name, (tensor,), op.outputs[0], weights[:, 0], bias, view.strides, view.dilations,
+                             view.padding, source=source))
+        return
     dense = np.zeros((outputs, height, width, shape[2]), np.float32)
     step = outputs // groups
     for group in range(groups):
@@ -43,9 +48,27 @@ def conv(b: Builder, op: Operation) -> None:
         source = f"{op.name} (Conv, {groups} groups as dense weights: {groups} times the products)"
         b.warnings.append(f"{op.name}: a convolution of {groups} groups runs with dense weights, {groups} times the "
                           "products that it needs")
-    view = window(op, shape, (height, width))
-    b.add(FloatConv(op.name, (tensor,), op.outputs[0], dense, _bias(b, op.input(2), outputs), view.strides,
-                    view.dilations, view.padding, source=source))
+    b.add(FloatConv(op.name, (tensor,), op.outputs[0], dense, bias, view.strides, view.dilations, view.padding,
+                    source=source))
+
+
+@operator("ConvTranspose", unit="array", notes="2-D; one group; weights and bias constant", attributes=(
+    "auto_pad", "dilations", "group", "kernel_shape", "output_padding", "output_shape", "pads", "strides"))
+def conv_transpose(b: Builder, op: Operation) -> None:
+    tensor, shape = b.image(b.value(op.inputs[0]))
+    weights = b.constant(op.inputs[1], "weights").astype(np.float32)
+    if op.attributes.get("group", 1) != 1:
+        raise Unsupported(f"it has {op.attributes['group']} groups", "use one group, or resize and convolve instead")
+    inputs, outputs, height, width = weights.shape
+    if inputs != shape[2]:
+        raise Unsupported(f"weights {list(weights.shape)} do not fit {shape[2]} channels", "repair the file")
+    dy, dx = op.attributes.get("dilations") or (1, 1)
+    spread = np.zeros((outputs, (height - 1) * dy + 1, (width - 1) * dx + 1, inputs), np.float32)
+    spread[:, ::dy, ::dx] = weights.transpose(1, 2, 3, 0)
+    sy, sx = op.attributes.get("strides") or (1, 1)
+    padding = transposed_padding(op.attributes, shape[:2], spread.shape[1:3], (sy, sx))
+    b.add(FloatTransposedConv(op.name, (tensor,), op.outputs[0], spread, _bias(b, op.input(2), outputs), (sy, sx),
+                              padding, source=op.source))
 
 
 def _linear(b: Builder, op: Operation, weights: Array, bias: Array) -> None:
@@ -115,18 +138,17 @@ def global_pool(b: Builder, op: Operation) -> None:
     _pool(b, op, "average" if op.kind == "GlobalAveragePool" else "max", view, tensor, False)
 
 
-@operator("ReduceMean", unit="vector", notes="over height and width",
+@operator("ReduceMean", "ReduceMax", unit="vector", notes="over one or two axes, the batch excepted",
           attributes=("axes", "keepdims", "noop_with_empty_axes"))
-def reduce_mean(b: Builder, op: Operation) -> None:
+def reduce(b: Builder, op: Operation) -> None:
     given = b.constant(op.input(1), "axes").tolist() if op.input(1) else op.attributes.get("axes") or []
     x = b.value(op.inputs[0])
-    axes = sorted(axis % max(1, len(x.shape)) for axis in given)
-    if len(x.shape) != 4 or axes != [2, 3]:
-        raise Unsupported(f"it reduces axes {given} of {list(x.shape)}", "reduce height and width, or use AveragePool")
-    tensor, (height, width, channels) = b.image(x)
-    shape = (1, channels, 1, 1) if op.attributes.get("keepdims", 1) else (1, channels)
-    b.add(FloatPool(op.name, (tensor,), op.outputs[0], "average", (height, width), source=op.source),
-          np.arange(channels).reshape(shape))
+    found = reduction(x.shape, given)
+    if found is None:
+        raise Unsupported(f"it reduces axes {given} of {list(x.shape)}", "reduce one or two axes, not the batch")
+    tensor = b.arranged(x.tensor, x.index.transpose(found.order), found.shape)
+    b.add(FloatPool(op.name, (tensor,), op.outputs[0], "max" if op.kind == "ReduceMax" else "average", found.kernel,
+                    source=op.source), found.places(bool(op.attributes.get("keepdims", 1))))
 
 
 @operator("Pad", unit="vector", notes="constant 0, height and width; free where a window operator takes it",

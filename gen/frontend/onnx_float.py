@@ -1,6 +1,7 @@
 """A float ONNX model as a float graph."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from onnx import numpy_helper
 
 from ..errors import UserError
 from ..float_graph import FloatGraph, FloatReshape
-from . import elementwise, layers  # noqa: F401  they enter their handlers
+from . import elementwise, layers, moves, shapes  # noqa: F401  they enter their handlers
 from .builder import Builder, Operation, Unsupported, Value, image_index
 from .load import FLOATS, opset, type_name
 from .operators import ADVICE, OPERATORS, OTHERWISE
@@ -114,7 +115,7 @@ def _check(op: Operation, domain: str, outputs: set[str]) -> None:
         raise Unsupported(f"an operator of {domain}", "export with standard ONNX operators")
     entry = OPERATORS.get(op.kind)
     if entry is None:
-        last = op.kind in ("Softmax", "LogSoftmax") and outputs.intersection(op.outputs)
+        last = op.kind == "LogSoftmax" and outputs.intersection(op.outputs)
         reason = "a softmax at the network's end is not computed" if last else "this operator is not supported"
         raise Unsupported(reason, ADVICE.get(op.kind, OTHERWISE))
     unknown = [name for name in op.attributes if name not in entry.attributes]
@@ -131,7 +132,7 @@ def _output(b: Builder, name: str) -> tuple[int, ...]:
         source, shape = b.image(value)
     elif np.array_equal(value.index.ravel(), np.arange(value.index.size)):
         shape = (1, value.index.size // (layout[-1] if layout else 1), layout[-1] if layout else 1)
-        source = b.reshaped(value.tensor, shape)
+        source = value.tensor
     elif np.array_equal(value.index.ravel(), image_index(tensor).ravel()):
         # a flattened image: its elements lie as in the image, which is given instead
         source, shape = value.tensor, tensor
@@ -139,8 +140,22 @@ def _output(b: Builder, name: str) -> tuple[int, ...]:
         b.warnings.append(f"output {name}: given as {list(layout)}, not flattened to {list(value.shape)}; "
                           "the order of the elements is the same")
     else:
-        raise Unsupported("its elements would have to be moved in memory", "take the tensor before the last Transpose")
-    if source != name:
+        shape = (1, value.index.size // (layout[-1] if layout else 1), layout[-1] if layout else 1)
+        source = b.arranged(value.tensor, value.index, shape)
+    if source != name or b.shapes[name] != shape:
+        if name in b.shapes:  # what the file calls so is the same in another shape
+            source = _rename(b, name, f"{name}:made", source)
         b.shapes[name] = shape
         b.nodes.append(FloatReshape(name, (source,), name, source=f"output {name}"))
     return layout
+
+
+def _rename(b: Builder, old: str, new: str, source: str) -> str:
+    """Gives a tensor another name; returns what `source` is called then."""
+    def name(tensor: str) -> str:
+        return new if tensor == old else tensor
+
+    b.nodes = [replace(node, inputs=tuple(map(name, node.inputs)), output=name(node.output)) for node in b.nodes]
+    b.shapes[new] = b.shapes.pop(old)
+    b.values = {key: Value(name(value.tensor), value.index) for key, value in b.values.items()}
+    return name(source)

@@ -13,23 +13,29 @@ import onnx
 from onnx import numpy_helper
 
 from systolith.gen.errors import UserError
-from systolith.gen.frontend.qdq_nodes import rescaled
+from systolith.gen.frontend.load import opset
+from systolith.gen.frontend.qdq_ends import finished, inferred_shapes
+from systolith.gen.frontend.qdq_nodes import rescaled, settled
 from systolith.gen.frontend.qdq_operators import ADVICE, OPERATORS
 from systolith.gen.frontend.qdq_scales import activation_scale, quantise_constant, read_scales, step
+from systolith.gen.frontend.qdq_tables import looked_up, tabulated
 from systolith.gen.frontend.qdq_values import (
     Constant,
+    Function,
     Input,
     Pending,
     Quantised,
+    Reals,
     Refused,
     Scales,
+    Table,
     Unknown,
     Value,
     View,
     core_shape,
     positions,
 )
-from systolith.gen.graph import Graph, Node, Reshape, Tensor
+from systolith.gen.graph import Graph, Node, Reshape, Shape, Tensor
 
 UNSUPPORTED = "is not supported in a quantised network; leave it to the host, or export the network without it"
 
@@ -48,6 +54,7 @@ class Importer:
 
     def __init__(self, model: onnx.ModelProto, name: str) -> None:
         self.model, self.name = model, name
+        self.opset = opset(model)
         self.values: dict[str, Value] = {}
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
@@ -55,7 +62,11 @@ class Importer:
         self.layouts: dict[str, tuple[int, ...]] = {}
         self.problems: list[str] = []
         self.stand_ins: set[str] = set()
-        self.shapes = _inferred_shapes(model)
+        self.functions: dict[str, tuple[str, Reals]] = {}
+        """Of tensors that tables make: the tensor that the table reads, and what its 256 integers become."""
+        self.arranged: dict[tuple[str, Shape, bytes], str] = {}
+        """Tensors by the tensor that they hold in another order, their shape and the order."""
+        self.shapes = inferred_shapes(model)
 
     def run(self) -> Graph:
         graph = self.model.graph
@@ -91,25 +102,26 @@ class Importer:
         """Sets the values that the node makes; one that cannot be imported is noted, and reading goes on behind it."""
         label = f"{node.op_type} {node.name or node.output[0]!r}"
         inputs = [self.values.get(name, Unknown()) for name in node.input]
-        value: Value = Unknown()
+        made: Value | list[Value] = Unknown()
         try:
             if node.op_type == "QuantizeLinear":
-                value = self._quantise(node, inputs)
+                made = self._quantise(node, inputs)
             elif node.op_type == "DequantizeLinear":
-                value = self._dequantise(node, inputs)
+                made = self._dequantise(node, inputs)
             elif node.op_type in OPERATORS:
                 known = [given for name, given in zip(node.input, inputs, strict=True) if name]
                 if not any(isinstance(given, Unknown) for given in known):
-                    value = OPERATORS[node.op_type](self, node, inputs)
+                    made = OPERATORS[node.op_type](self, node, inputs)
             else:
                 raise Refused(ADVICE.get(node.op_type, UNSUPPORTED))
         except Refused as refused:
             self.problems.append(f"{label}: {refused}")
-            value = self._stand_in(node)
+            made = self._stand_in(node)
         except (IndexError, KeyError, ValueError) as error:
             self.problems.append(f"{label}: cannot be read ({error}); check the file with onnx.checker")
-        self.values.update({name: Unknown() for name in node.output[1:]})
-        self.values[node.output[0]] = value
+        values = made if isinstance(made, list) else [made]
+        self.values.update({name: Unknown() for name in node.output})
+        self.values.update(zip(node.output, values, strict=False))
 
     def _stand_in(self, node: onnx.NodeProto) -> Value:
         """A value of the shape that ONNX gives a refused node, so that those behind it are checked too."""
@@ -137,9 +149,13 @@ class Importer:
                 return self._enter(entry, scales)
             case View(tensor, where, real=False):
                 source = self.tensors[tensor]
+                if source.dtype != "int8":
+                    raise Refused("reads indices, which have no scale; take them as an output")
                 if tensor not in self.stand_ins and (source.scale, source.zero_point) != activation_scale(scales):
                     raise Refused("has another scale or zero point than the QuantizeLinear before it")
                 return View(tensor, where, real=True)
+            case Table() as table:
+                return looked_up(self, table, node.output[0], scales)
         raise Refused("reads real numbers; it belongs behind a QuantizeLinear")
 
     def _quantise(self, node: onnx.NodeProto, inputs: list[Value]) -> Value:
@@ -158,7 +174,7 @@ class Importer:
         scale, zero_point = activation_scale(scales)
         taken = {*self.tensors, *(value.name for value in self.model.graph.output)}
         target = Tensor(self.unique(node.input[0], taken), (0, 0, 0), "int8", scale, zero_point)
-        return replace(self._round(inputs[0], target), dtype=scales.dtype)
+        return replace(self.rounded(inputs[0], target), dtype=scales.dtype)
 
     def _enter(self, entry: Input, scales: Scales) -> View:
         """The graph input, whose scale is known now."""
@@ -175,35 +191,55 @@ class Importer:
 
     # Core nodes
 
-    def _round(self, value: Value, target: Tensor) -> View:
+    def rounded(self, value: Value, target: Tensor) -> View:
         """What a QuantizeLinear makes: the pending operator's node, a rescale, a reshape, or the tensor as it is."""
         if isinstance(value, View) and value.real:
             source = self.tensors[value.tensor]
             if (source.scale, source.zero_point) == (target.scale, target.zero_point):
-                if core_shape(value.where.shape) == source.shape:
+                if self._shape(value.where.shape, source.shape) == source.shape:
                     return replace(value, real=False)
                 return replace(self.reshaped(value, target.name), real=False)
             value = rescaled(self, value, target.name)
+        if isinstance(value, Function):
+            value = tabulated(self, value)
         if not isinstance(value, Pending):
             raise Refused("reads integers; a DequantizeLinear belongs before it")
         low, high = (step(bound, target) for bound in (value.low, value.high))
-        shape = core_shape(value.where.shape)
+        shape = self._shape(value.where.shape, value.shape)
         direct = shape == value.shape
         name = target.name if direct else self.unique(value.output, {*self.tensors, target.name})
         output = self.tensors[name] = replace(target, name=name, shape=value.shape)
-        self.nodes.append(value.make(self._node_name(value.name), output, low, high))
+        self.nodes.append(value.make(self.node_name(value.name), output, low, high))
         view = View(output.name, value.where, real=False)
         return view if direct else self.reshaped(view, target.name)
+
+    @staticmethod
+    def _shape(shape: tuple[int, ...], otherwise: Shape) -> Shape:
+        """The core shape of a file's tensor; one that the core has none for stays as it lies."""
+        try:
+            return core_shape(shape)
+        except Refused:
+            return otherwise
 
     def reshaped(self, view: View, name: str) -> View:
         """The view's tensor under its file's shape: a Reshape node."""
         source = self.tensors[view.tensor]
         target = replace(source, name=self.unique(name, self.tensors), shape=core_shape(view.where.shape))
         self.tensors[target.name] = target
-        self.nodes.append(Reshape(self._node_name(target.name), (view.tensor,), target.name, source=name))
+        self.nodes.append(Reshape(self.node_name(target.name), (view.tensor,), target.name, source=name))
+        if view.tensor in self.functions:
+            self.functions[target.name] = self.functions[view.tensor]
         return replace(view, tensor=target.name)
 
-    def _node_name(self, name: str) -> str:
+    def like(self, source: Tensor, name: str, shape: Shape) -> Tensor:
+        """A new tensor of the same type."""
+        taken = {*self.tensors, *(value.name for value in self.model.graph.output)}
+        target = replace(source, name=self.unique(name, taken), shape=shape)
+        self.tensors[target.name] = target
+        return target
+
+    def node_name(self, name: str) -> str:
+        """The name, or one like it that no node has."""
         return self.unique(name, {node.name for node in self.nodes})
 
     @staticmethod
@@ -221,49 +257,23 @@ class Importer:
             return None
         if not isinstance(value, View):
             what = "is an input or a constant; only what the network computes can be an output"
-            if isinstance(value, Pending):
+            if isinstance(value, Pending | Function):
                 what = "is not quantised; put a QuantizeLinear and a DequantizeLinear before it"
             self.problems.append(f"output {name!r}: {what}")
             return None
-        if not np.array_equal(value.where, positions(value.where.shape)):
-            self.problems.append(f"output {name!r}: its elements are in another order than in the machine's memory; "
-                                 "leave out the Flatten, Reshape or Transpose before it")
-            return None
-        if core_shape(value.where.shape) != self.tensors[value.tensor].shape:
-            value = self.reshaped(value, name)
         self.layouts[name] = value.where.shape
-        return value.tensor
+        try:
+            return settled(self, value).name
+        except Refused as refused:
+            self.problems.append(f"output {name!r}: {refused}")
+            return None
 
-    def _finish(self, outputs: list[str]) -> Graph:
-        """The graph, its output tensors under the file's names."""
-        wanted = [value.name for value in self.model.graph.output]
-        renamed: dict[str, str] = {}
-        for tensor, name in zip(outputs, wanted, strict=True):
-            if tensor in self.inputs or tensor in renamed:
-                view = View(renamed.get(tensor, tensor), positions(self.layouts[name]), real=False)
-                self.reshaped(view, name)
-            elif tensor != name:
-                renamed[tensor] = name
-        names = {old: renamed.get(old, old) for old in self.tensors}
-        nodes = tuple(replace(node, inputs=tuple(names[name] for name in node.inputs), output=names[node.output])
-                      for node in self.nodes)
-        tensors = {names[old]: replace(tensor, name=names[old]) for old, tensor in self.tensors.items()}
-        graph = Graph(self.name, tuple(self.inputs), tuple(wanted), tensors, nodes,
-                      {name: self.layouts[name] for name in self.inputs}, {name: self.layouts[name] for name in wanted})
-        graph.check()
-        return graph
-
-
-def _inferred_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes as far as ONNX finds them, an unnamed batch being 1."""
-    try:
-        graph = onnx.shape_inference.infer_shapes(model).graph
-    except Exception:  # any failure of the checker only means worse messages
-        return {}
-    shapes = {}
-    for value in (*graph.value_info, *graph.output):
-        dims = value.type.tensor_type.shape.dim
-        shape = tuple(dim.dim_value if dim.HasField("dim_value") else int(axis == 0) for axis, dim in enumerate(dims))
-        if value.type.tensor_type.HasField("shape") and all(shape):
-            shapes[value.name] = shape
-    return shapes
+    def _finish(self, found: list[str]) -> Graph:
+        """The graph. An input, or a tensor that is an output already, becomes an output through a Reshape."""
+        outputs: dict[str, str] = {}
+        for tensor, value in zip(found, self.model.graph.output, strict=True):
+            if tensor in self.inputs or tensor in outputs.values():
+                view = View(tensor, positions(self.layouts[value.name]), real=False)
+                tensor = self.reshaped(view, value.name).tensor
+            outputs[value.name] = tensor
+        return finished(self.name, self.inputs, outputs, self.tensors, self.nodes, self.layouts)

@@ -36,30 +36,15 @@ def operator(*names: str, unit: str, notes: str = "", attributes: tuple[str, ...
 
 def operators_table() -> list[tuple[str, str, str, str]]:
     """(name, formats, unit, notes) of each accepted operator, by name."""
-    from . import elementwise, layers  # noqa: F401  they enter their handlers
+    from . import elementwise, layers, moves, shapes  # noqa: F401  they enter their handlers
 
     rows = [(row.name, row.formats, row.unit, row.notes) for row in OPERATORS.values()]
     return sorted([*rows, ("Constant", "any", "compiler", "and every node that reads constants only: computed here")])
 
 
 ADVICE = {
-    "Softmax": "end the network before it and take the logits: the largest stays the largest",
     "LogSoftmax": "end the network before it and take the logits: the largest stays the largest",
-    "ArgMax": "end the network before it and take the largest of the outputs on the host",
-    "Sigmoid": "end the network before it if it is the last, otherwise train with Relu",
-    "HardSigmoid": "train with Relu or Clip",
-    "HardSwish": "train with Relu or Clip",
-    "LeakyRelu": "train with Relu or Clip",
-    "PRelu": "train with Relu or Clip",
-    "Elu": "train with Relu or Clip",
-    "Selu": "train with Relu or Clip",
-    "Tanh": "train with Relu or Clip",
-    "Gelu": "train with Relu or Clip",
-    "Erf": "it is part of a GELU: train with Relu",
-    "Concat": "add the branches instead of concatenating them",
-    "ConvTranspose": "upsample with another network, or on the host",
-    "Resize": "resize on the host",
-    "Upsample": "resize on the host",
+    "PRelu": "use LeakyRelu",
     "LRN": "train with BatchNormalization",
     "InstanceNormalization": "train with BatchNormalization",
     "LayerNormalization": "train with BatchNormalization",

@@ -1,10 +1,12 @@
-"""Convolutions and matrix products of a QDQ file as Conv2D: weights made symmetric int8, bias in steps of the sum."""
+"""Convolutions and matrix products of a QDQ file: weights made symmetric int8, bias in steps of the sum."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.gen.frontend.qdq_values import Pending, Quantised, RealBias, Refused, Value, positions, real_values
-from systolith.gen.graph import Conv2D, Node, Tensor, window_shape
+from systolith.gen.graph import Conv2D, DepthwiseConv2D, Node, Tensor, TransposedConv2D, output_shape
 from systolith.rtl.isa import SINGLE
 from systolith.sim.golden.rescale import quantise_scale
 
@@ -12,8 +14,7 @@ SYMMETRIC = ("quantise weights symmetrically (onnxruntime: weight_type=QuantType
              "extra_options={'WeightSymmetric': True})")
 LARGEST = 2 ** 31 - 1
 LARGEST_BIAS = 2 ** 30
-Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]
-"""strides, dilations, padding"""
+Linear = type[Conv2D] | type[DepthwiseConv2D] | type[TransposedConv2D]
 
 
 def output_scale(scale: float, target: Tensor) -> float:
@@ -21,39 +22,45 @@ def output_scale(scale: float, target: Tensor) -> float:
     return float(np.float64(scale) / np.float64(target.scale))
 
 
-def linear(source: Tensor, weights: Quantised, bias: Value | None, label: str, output: str, *,
-           strides: tuple[int, int] = (1, 1), dilations: tuple[int, int] = (1, 1),
-           padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Pending:
-    """A Conv2D of `source` whose output scale is not known yet; weights are [O, H, W, I]."""
+def linear(kind: Linear, source: Tensor, weights: Quantised, bias: Value | None, label: str, output: str,
+           **geometry: Any) -> Pending:
+    """A convolution of `source` whose output scale is not known yet; weights as the node has them, and `geometry` its
+    strides, dilations and padding."""
     kernel, scale = symmetric(weights)
     steps = bias_steps(bias, np.float64(source.scale) * scale.astype(np.float64))
     # A bias that is huge beside its channel's weights: coarser steps, for which the weights hardly matter.
     coarser = 2.0 ** np.ceil(np.log2(np.maximum(np.abs(steps) / LARGEST_BIAS, 1)))
-    kernel = np.rint(kernel / coarser[:, np.newaxis, np.newaxis, np.newaxis]).astype(np.int8)
+    kernel = np.rint(kernel / coarser.reshape(-1, *(1,) * (kernel.ndim - 1))).astype(np.int8)
     scale = (scale * coarser).astype(np.float32)
-    return _pending(source, kernel, scale, np.rint(steps / coarser), label, output, (strides, dilations, padding))
+    return _pending(kind, source, kernel, scale, np.rint(steps / coarser), label, output, geometry)
 
 
-def _pending(source: Tensor, kernel: NDArray[np.int8], scale: NDArray[np.float32], bias: NDArray[np.float64],
-             label: str, output: str, geometry: Geometry) -> Pending:
-    reach = np.abs(kernel.astype(np.int64)).sum((1, 2, 3)) * max(127 - source.zero_point, source.zero_point + 128)
-    if (reach + np.abs(bias)).max() > LARGEST:
-        raise Refused(f"can exceed 32 bits in channel {int((reach + np.abs(bias)).argmax())}; split its "
-                      f"{kernel[0].size} products a sum")
+def _pending(kind: Linear, source: Tensor, kernel: NDArray[np.int8], scale: NDArray[np.float32],
+             bias: NDArray[np.float64], label: str, output: str, geometry: dict[str, Any]) -> Pending:
+    reach = np.abs(kernel.reshape(len(kernel), -1).astype(np.int64)).sum(1)
+    reach = reach * max(127 - source.zero_point, source.zero_point + 128) + np.abs(bias)
+    if reach.max() > LARGEST:
+        raise Refused(f"can exceed 32 bits in channel {int(reach.argmax())}; split its {kernel[0].size} products a sum")
     step = np.float64(source.scale) * scale.astype(np.float64)
-    shape = (*window_shape(source.shape, kernel.shape[1:3], *geometry), kernel.shape[0])
+
+    def node(name: str, target: str, pairs: NDArray[np.int64], low: int = -128, high: int = 127) -> Node:
+        return kind(name, (source.name,), target, kernel, bias.astype(np.int32), pairs[0], pairs[1],
+                    **geometry, rounding=SINGLE, low=low, high=high, weight_scales=scale, source=label)
+
+    shape = output_shape(node(label, "", np.zeros((2, len(kernel)), np.int64)), [source])
+    assert shape is not None
+    if min(shape) < 1:
+        raise Refused(f"makes an empty output ({shape[0]} x {shape[1]}); check its kernel and padding")
 
     def make(name: str, target: Tensor, low: int, high: int) -> Node:
         try:
             pairs = [quantise_scale(float(ratio)) for ratio in step / np.float64(target.scale)]
         except ValueError as error:
             raise Refused(f"has scales that do not fit: {error}") from None
-        multiplier, shift = np.array(pairs, np.int64).T
-        return Conv2D(name, (source.name,), target.name, kernel, bias.astype(np.int32), multiplier, shift, *geometry,
-                      SINGLE, low, high, scale, source=label)
+        return node(name, target.name, np.array(pairs, np.int64).T, low, high)
 
     def with_bias(real: RealBias) -> Pending:
-        return _pending(source, kernel, scale, bias + _steps(real, step), label, output, geometry)
+        return _pending(kind, source, kernel, scale, bias + _steps(real, step), label, output, geometry)
 
     return Pending(make, label, output, shape, positions((1, shape[2], *shape[:2])), with_bias=with_bias)
 

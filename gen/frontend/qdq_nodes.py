@@ -1,6 +1,7 @@
 """What the readers of QDQ operators share: attributes, and inputs as core tensors in the order that they need."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,18 @@ import onnx
 from numpy.typing import NDArray
 
 from systolith.gen.frontend.qdq_linear import output_scale
-from systolith.gen.frontend.qdq_values import Input, Pending, Refused, Value, View, core_shape, positions
+from systolith.gen.frontend.qdq_order import arranged, reshaped
+from systolith.gen.frontend.qdq_values import (
+    Function,
+    Input,
+    Pending,
+    Refused,
+    Value,
+    View,
+    core_order,
+    core_shape,
+    positions,
+)
 from systolith.gen.graph import Node, Rescale, Tensor
 from systolith.rtl.isa import EVEN
 from systolith.sim.golden.rescale import quantise_scale
@@ -37,7 +49,7 @@ def stored(value: Value) -> View:
         return value
     if isinstance(value, View):
         raise Refused("reads integers; a DequantizeLinear belongs before it")
-    if isinstance(value, Pending):
+    if isinstance(value, Pending | Function):
         raise Refused(f"reads {value.name!r} before that is rounded; a QuantizeLinear and a DequantizeLinear belong "
                       "between the two")
     if isinstance(value, Input):
@@ -46,20 +58,22 @@ def stored(value: Value) -> View:
 
 
 def image(importer: "Importer", value: Value) -> Tensor:
-    """The value as an image in the core's order, through a Reshape where its tensor has another shape."""
+    """The value as an image in the core's order."""
     view = stored(value)
     if view.where.ndim != 4:
         raise Refused(f"reads a tensor of {view.where.ndim} dimensions; give it [1, C, H, W] (one-dimensional: H = 1)")
-    if not np.array_equal(view.where, positions(view.where.shape)):
-        raise Refused("reads an image whose elements were moved; leave out the Reshape or Transpose before it")
     return settled(importer, view)
 
 
 def settled(importer: "Importer", view: View) -> Tensor:
-    """The core tensor in the shape that the view has in the file."""
-    if importer.tensors[view.tensor].shape != core_shape(view.where.shape):
-        view = importer.reshaped(view, f"{view.tensor}_reshaped")
-    return importer.tensors[view.tensor]
+    """A core tensor that stores the view's elements in the shape and order of the file's tensor."""
+    return arranged(importer, importer.tensors[view.tensor], core_order(view.where), core_shape(view.where.shape))
+
+
+def usual(importer: "Importer", value: Value) -> View:
+    """The value as a view of a core tensor that stores it in the usual order."""
+    view = stored(value)
+    return replace(view, tensor=settled(importer, view).name, where=positions(view.where.shape))
 
 
 def rescaled(importer: "Importer", view: View, output: str, label: str = "",
@@ -80,12 +94,8 @@ def matrix(importer: "Importer", value: Value) -> tuple[Tensor, NDArray[np.int64
     width = view.where.shape[-1]
     rows = view.where.reshape(-1, width)
     order = rows[0]
+    source = importer.tensors[view.tensor]
     if not (np.array_equal(np.sort(order), np.arange(width))
             and np.array_equal(rows, order + width * np.arange(len(rows))[:, np.newaxis])):
-        raise Refused("reads a matrix whose rows are scattered in memory; export the network without the Transpose or "
-                      "Reshape before it")
-    source = importer.tensors[view.tensor]
-    if source.shape != (1, len(rows), width):
-        flat = View(view.tensor, np.arange(source.elements).reshape(1, len(rows), width), real=True)
-        source = importer.tensors[importer.reshaped(flat, f"{view.tensor}_reshaped").tensor]
-    return source, order
+        return arranged(importer, source, rows, (1, len(rows), width)), np.arange(width)
+    return reshaped(importer, source, (1, len(rows), width)), order

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 
 from systolith.gen.frontend.qdq_nodes import attributes_of
-from systolith.gen.frontend.qdq_values import Constant, Input, Refused, Scales, Value, View
+from systolith.gen.frontend.qdq_values import Constant, Input, Refused, Scales, Table, Value, View
 from systolith.gen.graph import Tensor
 
 LIMITS = {"int8": (-128, 127), "uint8": (0, 255), "int32": (-2 ** 31, 2 ** 31 - 1)}
@@ -38,7 +38,7 @@ def read_scales(node: onnx.NodeProto, inputs: list[Value]) -> Scales:
             match inputs[0]:
                 case Constant(values):
                     dtype = values.dtype.name
-                case Input() | View():
+                case Input() | View() | Table():
                     dtype = inputs[0].dtype
     return Scales(scale, zero_point, dtype, attributes.get("axis", 1))
 

@@ -1,4 +1,4 @@
-"""What a name of an ONNX QDQ file stands for while that is read: a constant, a core tensor, or a sum not yet rounded.
+"""What a name of an ONNX QDQ file stands for while that is read: a constant, a core tensor, or numbers not yet rounded.
 
 File tensors are NCHW, core tensors are [height, width, channels]. A `View` says for each element of the file's tensor
 where it lies in the core tensor, so Flatten, Reshape and Transpose are index arithmetic, and an operator checks the
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from systolith.gen.graph import Node, Shape, Tensor
 
 RealBias = NDArray[np.float64]
+Reals = NDArray[np.float32]
 
 
 class Refused(Exception):
@@ -103,11 +104,36 @@ class Pending:
 
 
 @dataclass(frozen=True)
+class Function:
+    """Real numbers that each depend on one stored integer: activations and the like, tables once rounded."""
+
+    tensor: str
+    where: NDArray[np.int64]
+    """In the file's shape: the position in the core tensor of the integer that an element depends on."""
+    values: Reals
+    """[256]: what each of the integers -128 .. 127 becomes"""
+    name: str
+    output: str
+    """What the file calls the last operator's own output."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Integers that a constant of 256 entries makes of stored ones; their scale comes with the DequantizeLinear."""
+
+    view: "View"
+    integers: NDArray[np.int8]
+    name: str
+    dtype: str
+    """What the file has for the integers."""
+
+
+@dataclass(frozen=True)
 class Unknown:
     """Comes from a node that was refused; says nothing more."""
 
 
-Value = Constant | Quantised | Input | View | Pending | Unknown
+Value = Constant | Quantised | Input | View | Pending | Function | Table | Unknown
 
 
 def real_values(value: Value) -> NDArray[np.float64] | None:
@@ -136,3 +162,8 @@ def positions(shape: tuple[int, ...]) -> NDArray[np.int64]:
     if len(shape) == 4:
         return where.reshape(core_shape(shape)).transpose(2, 0, 1)[np.newaxis]
     return where.reshape(shape)
+
+
+def core_order(where: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions of a file's elements in the order in which the core stores that shape."""
+    return where[0].transpose(1, 2, 0) if where.ndim == 4 and len(where) == 1 else where

@@ -9,7 +9,9 @@ import onnx
 
 from systolith.gen.frontend.qdq_linear import output_scale
 from systolith.gen.frontend.qdq_nodes import Attributes, attributes_of, image, label_of, rescaled, stored
+from systolith.gen.frontend.qdq_order import arranged
 from systolith.gen.frontend.qdq_values import Pending, Refused, Value, View, positions, real_values
+from systolith.gen.frontend.reductions import reduction
 from systolith.gen.graph import Node, Pool2D, Tensor, window_shape
 from systolith.gen.quantize import average_scales
 from systolith.rtl.isa import EVEN
@@ -20,44 +22,54 @@ if TYPE_CHECKING:
 
 
 def pool(importer: "Importer", node: onnx.NodeProto, values: list[Value]) -> Value:
-    """MaxPool, AveragePool, GlobalAveragePool, and ReduceMean over height and width."""
+    """MaxPool, AveragePool, and the global ones."""
     given = attributes_of(node)
     source = image(importer, values[0])
     size = source.shape[:2]
-    if node.op_type in ("GlobalAveragePool", "ReduceMean"):
-        kernel, strides, dilations, padding = size, (1, 1), (1, 1), (0, 0, 0, 0)
-    else:
-        kernel, strides = tuple(given["kernel_shape"]), tuple(given.get("strides", (1, 1)))
-        dilations = tuple(given.get("dilations", (1, 1)))
-        padding = window_padding(given, size, kernel, strides, dilations)
-    mode = "max" if node.op_type == "MaxPool" else "average"
+    mode = "max" if "Max" in node.op_type else "average"
+    if node.op_type.startswith("Global"):
+        return _pooled(source, mode, label_of(node), node.output[0], size)
+    if any(node.output[1:]):
+        raise Refused("has its output Indices used; leave Indices out")
+    kernel, strides = tuple(given["kernel_shape"]), tuple(given.get("strides", (1, 1)))
+    dilations = tuple(given.get("dilations", (1, 1)))
+    padding = window_padding(given, size, kernel, strides, dilations)
     if given.get("ceil_mode", 0):
         padding = _ceiling(size, kernel, strides, dilations, padding, mode)
     exclude = mode == "average" and any(padding) and not given.get("count_include_pad", 0)
+    return _pooled(source, mode, label_of(node), node.output[0], kernel, strides, dilations, padding, exclude)
+
+
+def _pooled(source: Tensor, mode: str, label: str, output: str, kernel: tuple[int, int],
+            strides: tuple[int, int] = (1, 1), dilations: tuple[int, int] = (1, 1),
+            padding: tuple[int, int, int, int] = (0, 0, 0, 0), exclude: bool = False) -> Pending:
     shape = (*window_shape(source.shape, kernel, strides, dilations, padding), source.shape[2])
-    where = positions((1, shape[2], *shape[:2]))
-    if node.op_type == "ReduceMean" and not given.get("keepdims", 1):
-        where = where.reshape(1, shape[2])
+    if min(shape) < 1:
+        raise Refused(f"makes an empty output ({shape[0]} x {shape[1]}); check its kernel and padding")
 
     def make(name: str, target: Tensor, low: int, high: int) -> Node:
         multiplier, shift, border = (
             average_scales(source, target, kernel, strides, dilations, padding, exclude) if mode == "average"
             else (*quantise_scale(output_scale(source.scale, target)), ()))
         return Pool2D(name, (source.name,), target.name, mode, kernel, multiplier, shift, strides, dilations, padding,
-                      exclude, border, EVEN, low, high, source=label_of(node))
+                      exclude, border, EVEN, low, high, source=label)
 
-    return Pending(make, label_of(node), node.output[0], shape, where)
+    return Pending(make, label, output, shape, positions((1, shape[2], *shape[:2])))
 
 
-def reduce_mean(importer: "Importer", node: onnx.NodeProto, values: list[Value]) -> Value:
-    view = stored(values[0])
-    given = attributes_of(node)
-    listed = real_values(values[1]) if len(values) > 1 else given.get("axes")
-    axes = sorted(int(axis) % view.where.ndim for axis in ([] if listed is None else np.asarray(listed).reshape(-1)))
-    if axes != [2, 3] or view.where.ndim != 4:
-        raise Refused("averages over other axes than height and width; only the mean of each channel of an image is "
-                      "supported")
-    return pool(importer, node, values)
+def reduce(importer: "Importer", node: onnx.NodeProto, values: list[Value]) -> Value:
+    """ReduceMean and ReduceMax over one or two axes, as a pool over height, width or both."""
+    view, given = stored(values[0]), attributes_of(node)
+    listed = real_values(values[1]) if len(values) > 1 and node.input[1] else given.get("axes")
+    axes = [] if listed is None else np.asarray(listed).reshape(-1).astype(int).tolist()
+    found = reduction(view.where.shape, axes)
+    if found is None:
+        raise Refused(f"reduces the axes {axes} of {list(view.where.shape)}; one or two are supported, the batch "
+                      "excepted")
+    source = arranged(importer, importer.tensors[view.tensor], view.where.transpose(found.order), found.shape)
+    mode = "max" if node.op_type == "ReduceMax" else "average"
+    pending = _pooled(source, mode, label_of(node), node.output[0], found.kernel)
+    return replace(pending, where=found.places(bool(given.get("keepdims", 1))))
 
 
 def window_padding(given: Attributes, size: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...],

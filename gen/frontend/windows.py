@@ -1,6 +1,8 @@
 """Kernel, strides, dilations and padding of ONNX' window operators."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..graph import Shape
 from .builder import Operation, Unsupported
@@ -65,3 +67,23 @@ def _rounded_up(given: Window, x: Shape, spans: list[int]) -> Window:
             padding[i + 2] += extra
             extended = True
     return replace(given, padding=(padding[0], padding[1], padding[2], padding[3]), extended=extended)
+
+
+def transposed_padding(given: Mapping[str, Any], size: tuple[int, ...], kernel: tuple[int, ...],
+                       strides: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Padding of a ConvTranspose on a map of that size as the graph has it: top, left, bottom, right, cut off the full
+    output. `kernel` is the dilated one. Output padding and a given output shape move the end."""
+    full = [(size[i] - 1) * strides[i] + kernel[i] for i in (0, 1)]
+    extra = list(given.get("output_padding") or (0, 0))
+    auto = given.get("auto_pad", "NOTSET") or "NOTSET"
+    auto = auto.decode() if isinstance(auto, bytes) else auto
+    wanted = list(given.get("output_shape") or ())[-2:]
+    if auto in ("SAME_UPPER", "SAME_LOWER") and not wanted:
+        wanted = [size[i] * strides[i] for i in (0, 1)]
+    if not wanted:
+        top, left, bottom, right = (given.get("pads") or (0, 0, 0, 0)) if auto == "NOTSET" else (0, 0, 0, 0)
+        return top, left, bottom - extra[0], right - extra[1]
+    # ONNX: the total padding, output padding included, is halved; the odd one goes to the end for SAME_UPPER
+    total = [max(full[i] + extra[i] - wanted[i], 0) for i in (0, 1)]
+    before = [pads // 2 if auto == "SAME_UPPER" else pads - pads // 2 for pads in total]
+    return before[0], before[1], full[0] - wanted[0] - before[0], full[1] - wanted[1] - before[1]

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from ..float_graph import FloatConv, FloatGraph, FloatNode, FloatPad, FloatPool
+from ..float_graph import FloatConv, FloatDepthwise, FloatGraph, FloatNode, FloatPad, FloatPool
 from .rewrite import fuse, joined
 
 
@@ -11,12 +11,12 @@ def fold_pad(graph: FloatGraph) -> FloatGraph:
     positive = {node.output for node in graph.nodes if getattr(node, "low", -math.inf) >= 0}
 
     def rule(graph: FloatGraph, pad: FloatNode, node: FloatNode) -> FloatNode | None:
-        if not isinstance(pad, FloatPad) or not isinstance(node, FloatConv | FloatPool):
+        if not isinstance(pad, FloatPad) or not isinstance(node, FloatConv | FloatDepthwise | FloatPool):
             return None
         (top, left, bottom, right), own = pad.padding, node.padding
         padding = (top + own[0], left + own[1], bottom + own[2], right + own[3])
         source = joined(pad, node)
-        if isinstance(node, FloatConv):
+        if isinstance(node, FloatConv | FloatDepthwise):
             return replace(node, inputs=pad.inputs, source=source, padding=padding) if pad.value == 0 else None
         merged = replace(node, inputs=pad.inputs, source=source, padding=padding)
         if node.mode == "max":

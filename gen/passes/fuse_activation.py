@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..float_graph import FloatAdd, FloatClamp, FloatConv, FloatGraph, FloatNode, FloatPool
+from ..float_graph import CLAMPING, FloatClamp, FloatGraph, FloatNode, FloatResize
 from .rewrite import fuse, joined
 
 
@@ -11,7 +11,8 @@ def fuse_activation(graph: FloatGraph) -> FloatGraph:
 
 
 def _fuse(graph: FloatGraph, producer: FloatNode, node: FloatNode) -> FloatNode | None:
-    if isinstance(node, FloatClamp) and isinstance(producer, FloatConv | FloatAdd | FloatPool | FloatClamp):
+    copies = isinstance(producer, FloatResize) and not producer.bits  # nearest: integers as they are
+    if isinstance(node, FloatClamp) and isinstance(producer, CLAMPING) and not copies:
         # clamping to [a, b] and then to [c, d] is clamping to [a, b] clamped to [c, d]
         low = min(max(producer.low, node.low), node.high)
         high = min(max(producer.high, node.low), node.high)
