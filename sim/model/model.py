@@ -1,0 +1,66 @@
+"""The machine as a whole: units take turns, the one whose times are known least far first."""
+
+from operator import attrgetter
+
+import numpy as np
+
+from systolith.rtl.bench_top import LATENCY
+from systolith.rtl.config import Config
+from systolith.sim.machine.machine import Deadlock
+
+from .array import ArrayUnit
+from .lanes import DepthwiseUnit, SoftmaxUnit
+from .movers import MoveIn, MoveOut, Port
+from .program import moves_out
+from .sequencer import Sequencer
+from .shared import Shared
+from .timing import Timing
+from .unit import Unit
+from .vector import VectorUnit
+
+
+def _units(shared: Shared, words: list[int], entry: int) -> dict[str, Unit]:
+    """The machine's units by name, in the order of its counters."""
+    c = shared.config
+    units: list[Unit] = [ArrayUnit(shared), VectorUnit(shared)]
+    if c.external_bytes:
+        port = Port() if moves_out(words, entry) else None
+        units = [MoveIn("move_in", shared, port), *units, MoveOut("move_out", shared, port)]
+    if c.depthwise_lanes:
+        units.append(DepthwiseUnit(shared))
+    if c.softmax_lanes:
+        units.append(SoftmaxUnit(shared))
+    return {unit.name: unit for unit in units}
+
+
+def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LATENCY) -> Timing:
+    """What the program at `entry` takes.
+
+    Values do not matter: only instructions are looked at. Where ports meet in the memory's banks, each unit's own
+    accesses are followed for the first part of an instruction, with samples of what others do; other conflicts are
+    left out.
+    `MachineError` where the program is not legal as far as the sequencer sees, `Deadlock` where it would hang.
+
+    Parameters
+    ----------
+    memory: bytes of the unified memory from address 0, with the program. latency: cycles from a request to external
+    memory to its first beat.
+    """
+    words = np.frombuffer(memory[:len(memory) // 4 * 4], "<u4").tolist()
+    shared = Shared(config, latency)
+    units = _units(shared, words, entry // 4)
+
+    def finished() -> int | None:
+        if any(len(unit.spans) < unit.queue.instructions for unit in units.values()):
+            return None
+        return max((unit.spans[-1].end for unit in units.values() if unit.spans), default=0)
+
+    sequencer = Sequencer(shared, words, entry // 4, units, finished)
+    turns = [sequencer, *units.values()]
+    while not sequencer.cycles:
+        turns.sort(key=attrgetter("clock"))
+        if not any(next(unit.process) for unit in turns):
+            raise Deadlock("; ".join(f"{unit.name} waits for {unit.waits_for}" for unit in turns if unit.waits_for))
+    spans = sorted((span for unit in units.values() for span in unit.spans), key=lambda span: span.end)
+    events = {f"{name}.{event}": intervals for name, unit in units.items() for event, intervals in unit.events.items()}
+    return Timing(sequencer.cycles, spans, events)
