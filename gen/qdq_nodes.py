@@ -1,4 +1,4 @@
-"""How the QDQ writer shows the operators of the core graph that are no convolution, pool or reshape."""
+"""How the QDQ writer shows the operators of the core graph but pools, rescales and reshapes."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,30 +12,25 @@ from .graph import (
     Add,
     ArgMax,
     Concat,
+    Conv2D,
+    DepthwiseConv2D,
     Lookup,
     Mul,
     Node,
     Resize,
     Slice,
     Softmax,
-    Tensor,
     Transpose,
     TransposedConv2D,
 )
+from .qdq_convolutions import Layout, convolution, image_layout, transposed_convolution
 from .tables import softmax_table
 
 if TYPE_CHECKING:
     from .qdq_writer import QdqWriter
 
-Layout = tuple[int, ...]
 FILE_AXIS = (2, 3, 1)
 """An image's axis in the file for each of the core's."""
-
-
-def image_layout(tensor: Tensor) -> Layout:
-    """A core tensor as an image of the file."""
-    height, width, channels = tensor.shape
-    return (1, channels, height, width)
 
 
 def _images(writer: "QdqWriter", node: Node) -> list[str]:
@@ -124,24 +119,6 @@ def _resize(writer: "QdqWriter", node: Resize, result: str) -> tuple[str, Layout
                     "written as QDQ")
 
 
-def _transposed_conv(writer: "QdqWriter", node: TransposedConv2D, result: str) -> tuple[str, Layout]:
-    source, target = writer.graph.tensors[node.inputs[0]], writer.graph.tensors[node.output]
-    steps = writer.weight_scales(node, source, target)
-    weights = writer.parameters(node, "weights", node.weights.transpose(3, 0, 1, 2), steps, axis=1)
-    bias = []
-    if node.bias.any():
-        bias = [writer.parameters(node, "bias", node.bias.astype(np.int32), np.float32(source.scale) * steps)]
-    top, left, bottom, right = node.padding
-    extra = [max(0, -bottom), max(0, -right)]
-    if extra[0] >= max(node.strides[0], 2) or extra[1] >= max(node.strides[1], 2) or min(top, left) < 0:
-        raise UserError(f"TransposedConv2D {node.name!r} has a border that no ConvTranspose has; it cannot be written "
-                        "as QDQ")
-    writer.add("ConvTranspose", [*_images(writer, node), weights, *bias], result, node,
-               kernel_shape=list(node.weights.shape[1:3]), strides=list(node.strides), output_padding=extra,
-               pads=[top, left, max(0, bottom), max(0, right)])
-    return _done(writer, node, result)
-
-
 def arg_max(writer: "QdqWriter", node: ArgMax, result: str) -> Layout:
     """The index as int64: no QuantizeLinear follows."""
     writer.add("ArgMax", _images(writer, node), result, node, axis=1, select_last_index=int(node.last))
@@ -149,7 +126,7 @@ def arg_max(writer: "QdqWriter", node: ArgMax, result: str) -> Layout:
 
 
 WRITERS: dict[type[Node], Callable[..., tuple[str, Layout]]] = {
-    Add: _binary, Concat: _concat, Lookup: _lookup, Mul: _binary, Resize: _resize, Slice: _slice, Softmax: _softmax,
-    Transpose: _transpose, TransposedConv2D: _transposed_conv,
+    Add: _binary, Concat: _concat, Conv2D: convolution, DepthwiseConv2D: convolution, Lookup: _lookup, Mul: _binary,
+    Resize: _resize, Slice: _slice, Softmax: _softmax, Transpose: _transpose, TransposedConv2D: transposed_convolution,
 }
 """Each makes the operator's real values under the given name; returns that and their layout."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from .errors import UserError
-from .graph import ArgMax, Conv2D, DepthwiseConv2D, Graph, Node, Pool2D, Rescale, Reshape, Tensor, TransposedConv2D
+from .graph import ArgMax, Graph, Node, Pool2D, Rescale, Reshape, Tensor
 from .qdq_nodes import WRITERS, arg_max, image_layout
 
 Layout = tuple[int, ...]
@@ -153,9 +153,7 @@ class QdqWriter:
         clamped = (low, high) != (-128, 127)
         plain = self.unique(f"{target.name}_raw") if target.name in self.graph.outputs else target.name
         result = self.unique(f"{target.name}_unclamped") if clamped else plain
-        if isinstance(node, Conv2D | DepthwiseConv2D):
-            result, self.layouts[target.name] = self._conv(node, result)
-        elif type(node) in WRITERS:
+        if type(node) in WRITERS:
             result, self.layouts[target.name] = WRITERS[type(node)](self, node, result)
         elif isinstance(node, Reshape):
             result = self._index(target) if target.dtype != "int8" else result
@@ -182,47 +180,6 @@ class QdqWriter:
     def _show_index(self, target: Tensor, made: str) -> None:
         if self.cut:
             self.outputs.append(helper.make_tensor_value_info(made, TensorProto.INT64, self.layouts[target.name]))
-
-    def _conv(self, node: Conv2D | DepthwiseConv2D, result: str) -> tuple[str, Layout]:
-        """A Conv, or a Gemm for a 1x1 convolution on a vector or a matrix."""
-        source, target = self.graph.tensors[node.inputs[0]], self.graph.tensors[node.output]
-        steps = self.weight_scales(node, source, target)
-        outputs = len(node.weights)
-        bias = []
-        if node.bias.any():
-            bias = [self.parameters(node, "bias", node.bias.astype(np.int32), np.float32(source.scale) * steps)]
-        if isinstance(node, DepthwiseConv2D):
-            inputs = [self.read(source.name, image_layout(source)),
-                      self.parameters(node, "weights", node.weights[:, np.newaxis], steps), *bias]
-            self.add("Conv", inputs, result, node, kernel_shape=list(node.weights.shape[1:3]), group=source.shape[2],
-                     strides=list(node.strides), dilations=list(node.dilations), pads=list(node.padding))
-            return result, image_layout(target)
-        pointwise = node.weights.shape[1:3] == (1, 1) and node.strides == (1, 1) and not any(node.padding)
-        if pointwise and (source.shape[:2] == (1, 1) or len(self.layouts[source.name]) < 4) and source.shape[0] == 1:
-            x = self.read(source.name, source.shape[1:])
-            weights = self.parameters(node, "weights", node.weights[:, 0, 0], steps)
-            return self.add("Gemm", [x, weights, *bias], result, node, transB=1), (source.shape[1], outputs)
-        x = self.read(source.name, image_layout(source))
-        weights = self.parameters(node, "weights", node.weights.transpose(0, 3, 1, 2), steps)
-        self.add("Conv", [x, weights, *bias], result, node, kernel_shape=list(node.weights.shape[1:3]),
-                  strides=list(node.strides), dilations=list(node.dilations), pads=list(node.padding))
-        return result, image_layout(target)
-
-    @staticmethod
-    def weight_scales(node: Conv2D | DepthwiseConv2D | TransposedConv2D, source: Tensor, target: Tensor,
-                      ) -> NDArray[np.float32]:
-        """A weight's step a channel."""
-        if node.weight_scales is not None:
-            return np.asarray(node.weight_scales, np.float32)
-        return np.asarray(node.multiplier / 2.0 ** node.shift * target.scale / source.scale, np.float32)
-
-    def parameters(self, node: Node, what: str, values: NDArray[Any], scales: NDArray[np.float32], axis: int = 0,
-                   ) -> str:
-        """A constant behind a DequantizeLinear, scaled along one axis."""
-        name = self.unique(f"{node.name}_{what}")
-        return self.add("DequantizeLinear", [
-            self.constant(f"{name}_quantised", np.ascontiguousarray(values)), self.constant(f"{name}_scale", scales),
-            self.constant(f"{name}_zero_point", np.zeros(values.shape[axis], values.dtype))], name, axis=axis)
 
     def _image_operator(self, node: Node, target: Tensor, result: str) -> tuple[str, Layout]:
         """Pools and Rescale."""
