@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from systolith.gen.errors import UserError
-from systolith.gen.float_graph import FloatGraph
+from systolith.gen.float_graph import FloatGraph, float_execute
 from systolith.gen.frontend import import_float
 from systolith.gen.frontend.functions import FUNCTIONS
 from systolith.gen.frontend.onnx_qdq import import_qdq
-from systolith.gen.graph import Graph
+from systolith.gen.graph import Add, Concat, Graph, Node, Slice, Tensor, Transpose, output_shape
 from systolith.gen.qdq_compare import compare_with_onnxruntime
 from systolith.gen.qdq_writer import write_qdq
 from systolith.gen.quantize import quantise
-from systolith.sim.golden.execute import execute
+from systolith.rtl.isa import EVEN
+from systolith.sim.golden.execute import dequantise, execute, to_core
 from tests.onnx_models import Model
 from tests.test_frontend import compare, kinds
 
@@ -41,6 +42,22 @@ def depthwise_with_batch_norm(m: Model) -> str:
     m.node("Conv", ["p", m.weights(4, 1, 3, 3)], "d", group=4)
     m.node("BatchNormalization", ["d", *(m.constant(m.random.uniform(0.5, 2, 4)) for _ in range(4))], "b")
     return m.node("Clip", ["b", m.constant(0.0), m.constant(6.0)], "y")
+
+
+def norm_before_depthwise(m: Model) -> str:
+    m.node("BatchNormalization", ["x", *(m.constant(m.random.uniform(0.5, 2, 4)) for _ in range(4))], "b")
+    return m.node("Conv", ["b", m.weights(8, 1, 3, 3)], "y", group=4)
+
+
+def function_of_scattered_rows(m: Model) -> str:
+    """Rows of a matrix that lie scattered are moved before a constant is added, and the function must know."""
+    m.node("Reshape", [conv(m), m.constant([1, 4, 42], np.int64)], "r")
+    return m.node("Sigmoid", [m.node("Add", ["r", m.constant(0.5)], "a")], "y")
+
+
+def small_join_with_softmax(m: Model) -> str:
+    m.node("Clip", [conv(m), m.constant(0.0), m.constant(0.05)], "p")
+    return m.node("Concat", [m.node("Softmax", ["c"], "s", axis=1), "p"], "y", axis=1)
 
 
 def transposed(m: Model) -> str:
@@ -165,6 +182,9 @@ def function(kind: str, **given: Any) -> Callable[[Model], str]:
 CASES: dict[str, tuple[Callable[[Model], str], list[str]]] = {
     "depthwise": (depthwise, ["DepthwiseConv2D"]),
     "depthwise with batch norm": (depthwise_with_batch_norm, ["DepthwiseConv2D"]),
+    "norm before depthwise": (norm_before_depthwise, ["DepthwiseConv2D"]),
+    "function of scattered rows": (function_of_scattered_rows, []),
+    "small join with softmax": (small_join_with_softmax, []),
     "transposed": (transposed, ["TransposedConv2D"]),
     "transposed same": (transposed_same, ["TransposedConv2D"]),
     "attention": (attention, ["Conv2D", "Pool2D", "Lookup", "Mul"]),
@@ -216,10 +236,52 @@ def test_operator(name: str) -> None:
         # a Resize of its input's scale has many results between two integers
         assert record.largest <= 1 and (record.differing <= max(1, 0.001 * record.values)
                                         or record.operator in ("Resize", "Pool2D")), record
+    if name != "segments":
+        check_near(graph, whole, samples)
     again = import_qdq(write_qdq(whole), "again")
     assert again.output_layouts == whole.output_layouts
     for sample in samples:
         assert np.array_equal(execute(again, dict(sample))["y"], execute(whole, dict(sample))["y"])
+
+
+def check_near(graph: FloatGraph, whole: Graph, samples: list[dict[str, Array]]) -> None:
+    """The integers are the float network's values to a few steps of 1/255 of their range."""
+    for sample in samples:
+        core = to_core(sample["x"], graph.input_layouts["x"], graph.shapes["x"])
+        real = float_execute(graph, {"x": core})["y"]
+        made = dequantise(execute(whole, dict(sample))["y"], whole.tensors["y"])
+        assert np.abs(made - real).mean() < 0.015 * max(np.ptp(real), 255 * whole.tensors["y"].scale)
+
+
+def small_graph(node: Node, *inputs: Tensor) -> Graph:
+    shape = output_shape(node, list(inputs))
+    assert shape is not None
+    tensors = {tensor.name: tensor for tensor in (*inputs, Tensor("y", shape, scale=0.05, zero_point=4))}
+    return Graph("small", node.inputs, ("y",), tensors, (node,))
+
+
+@pytest.mark.parametrize("node", [
+    Add("n", ("a", "b"), "y", (-(3 << 28), 2 << 28), 30, EVEN),
+    Add("n", ("a", "b"), "y", (3 << 28, -(2 << 28)), 30, EVEN),
+    Transpose("n", ("c",), "y", (1, 2, 0)), Transpose("n", ("c",), "y", (2, 0, 1)),
+    Slice("n", ("a",), "y", (1, 0, 2), (2, 1, 3)), Concat("n", ("c", "c"), "y", 1),
+], ids=["b - a", "a - b", "1 2 0", "2 0 1", "slice", "concat"])
+def test_written_operators(node: Node) -> None:
+    """What no ONNX file leads to, or only in other shapes."""
+    random = np.random.default_rng(0)
+    kept = {"scale": 0.05, "zero_point": 4}
+    known = {"a": Tensor("a", (5, 4, 7), **({"scale": 0.0375, "zero_point": 9} if isinstance(node, Add) else kept)),
+             "b": Tensor("b", (5, 4, 7), scale=0.025, zero_point=-3), "c": Tensor("c", (5, 4, 7), **kept)}
+    inputs = [known[name] for name in dict.fromkeys(node.inputs)]
+    graph = small_graph(node, *inputs) if not isinstance(node, Slice) else Graph(
+        "small", ("a",), ("y",), {"a": known["a"], "y": Tensor("y", (2, 4, 2), **kept)}, (node,))
+    if isinstance(node, Concat):
+        graph = Graph("small", ("c",), ("y",), {"c": known["c"], "y": Tensor("y", (5, 8, 7), **kept)}, (node,))
+    sample = {tensor.name: random.integers(-128, 128, tensor.shape).astype(np.int8) for tensor in inputs}
+    (record,) = compare_with_onnxruntime(graph, sample)
+    assert record.largest <= 1 and record.differing <= 0.2 * record.values
+    if not isinstance(node, Add):
+        assert record.differing == 0
 
 
 def test_scales_of_what_moves_values() -> None:

@@ -154,6 +154,28 @@ def test_an_activation_of_a_table_joins_it() -> None:
     assert kinds(graph) == ["Lookup"] and apart(case, outputs, graph)[1:] == (0, 0)
 
 
+def test_the_same_tensor_in_another_order_is_no_function_of_one_value() -> None:
+    case = Case(13)
+    case.start((1, 3, 5, 5))
+    outputs = [case.rounded(case.op("Mul", [case.x, case.op("Transpose", [case.x], perm=[0, 1, 3, 2])]))]
+    graph = imported(case, *outputs)
+    assert "Mul" in kinds(graph) and apart(case, outputs, graph)[1] == 0
+
+
+def test_ties_of_a_table_go_to_even() -> None:
+    case = Case(14)
+    case.start((1, 4, 9, 9), 2.0 ** -5)
+    outputs = [case.rounded(case.op("Neg", [case.x]), 2.0 ** -4, 3)]
+    assert apart(case, outputs, imported(case, *outputs))[1:] == (0, 0)
+
+
+def test_an_image_is_reduced_as_it_lies() -> None:
+    for axes in ([2], [3], [2, 3]):
+        case = Case(15)
+        case.start((1, 3, 4, 5))
+        assert kinds(imported(case, case.rounded(case.op("ReduceMean", [case.x], axes=axes)))) == ["Pool2D"]
+
+
 def test_a_table_by_gather() -> None:
     """Tables of integers, as the writer shows a Lookup."""
     for dtype in (np.int8, np.uint8):

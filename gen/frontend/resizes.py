@@ -136,7 +136,5 @@ def _linear(axis: Axis, coordinates: str) -> Places:
         low = int(at)
         high = min(low + 1, axis.size - 1)
         fraction = round(float(at - F(low)) * (1 << FINEST)) if high != low else 0
-        if fraction == 1 << FINEST:
-            low, fraction = high, 0
         places.append((low, high if fraction else low, fraction))
     return tuple(places)

@@ -7,6 +7,7 @@ from itertools import islice
 
 from systolith.rtl.feeder import Feeder
 from systolith.rtl.multiply import Products
+from systolith.sim.machine.machine import MachineError
 
 from .banks import LOADED, array_pace, feeder_rows
 from .program import Fields
@@ -34,33 +35,31 @@ def product_cycles(i: Fields) -> int:
 
 
 class Loader:
-    """The array's weight loader: when it has read each tile.
+    """What the mover does to the array's weight loader.
 
-    Parameters
-    ----------
-    rows: words of a tile.
+    Words that are written every other cycle can hold it up: it catches up with them in the banks, and stays behind.
     """
 
     def __init__(self, shared: Shared) -> None:
         self._config, self._banks, self._weights = shared.config, shared.banks, shared.weights
         self.held_up = shared.config.external_bytes > 0 and shared.weights.every == 2
-        """Words that come every other cycle can hold the loader up: it catches up with them, and stays behind."""
+        """Whether that can happen on this machine."""
         self._behind = False
 
-    def shared_end(self, end: int, address: int) -> int:
-        """When the last word of the tile at an address is read, if it would be in cycle `end` without the mover."""
+    def last_word(self, alone: int, address: int) -> int:
+        """When the last word of the tile at an address is read; `alone`: when it would be without the mover."""
         height, word = self._config.rows, self._config.word_bytes
-        writing = self._weights.at(end - height + 1)
+        writing = self._weights.at(alone - height + 1)
         if writing is None:
             self._behind = False
-            return end
+            return alone
         lead = 0
         if not self._behind:  # it reads on until it meets the word that is being written, or one in the same banks
             lead = (writing - address // word) % (self._banks.period // word)
             if 2 * lead >= height:
-                return end
+                return alone
             self._behind = True
-        return end + height - 2 * lead
+        return alone + height - 2 * lead
 
 
 class ArrayUnit(Unit):
@@ -94,6 +93,9 @@ class ArrayUnit(Unit):
             first_row = feed + FIRST_ROW + self._banks.latency
             self.count("wait_input", max(feed, self._entered) + 1, first_row)
             rows, tiles = i.rows_y * i.rows_x, i.ky * i.kx * i.kc
+            if rows > self.config.accumulator_rows or not rows * tiles * i.tiles:
+                raise MachineError(f"ILLEGAL_OPERAND: ARRAY of {i.rows_y} x {i.rows_x} rows")
+            step = i.x_step if i.rows_x > 1 else i.y_step * i.row_pitch
             pace = self._pace(i)
             sample = self._sample(i, rows, pace[0] // pace[1])
             self._granted = load
@@ -104,7 +106,7 @@ class ArrayUnit(Unit):
                 begin = begin or swap
                 if 2 * rows * tiles > self._entered - swap:  # else it mostly waits for weights
                     self._feed.add(Reading(swap - AHEAD, self._entered - AHEAD, sample,
-                                           i.x_step < self.config.word_bytes, max(1, rows // self._rows)))
+                                           step < self.config.word_bytes, max(1, rows // self._rows)))
                 self._blocks.done.append(self._entered + self._settled)
                 self.clock = self._entered
                 yield True
@@ -158,7 +160,7 @@ class ArrayUnit(Unit):
         read2, read1 = self._read
         taken, entered = self._granted, self._entered
         each, rest = divmod(pace[0], pace[1])
-        debt = late_weights = late_blocks = 0
+        debt = late_weights = late_blocks = refused = 0
         first = 0
         settle = max(0, 4 - rows)
         meets = self._loader.held_up and rows < 2 * height
@@ -170,7 +172,9 @@ class ArrayUnit(Unit):
                     self.waits_for, self.clock = "a tile of weights", entered
                     yield progress
                     progress = False
-                taken = granted(max(taken, read2, load) + 1, ready.times[ready.taken])
+                asked = max(taken, read2, load) + 1
+                taken = granted(asked, ready.times[ready.taken])
+                refused += max(0, taken - asked - rows)
                 ready.taken += 1
                 start = taken + 1
             read = max(read1 + 1, start) + height - 1
@@ -178,7 +182,7 @@ class ArrayUnit(Unit):
                 if read > self.shared.weights.end:  # the mover may know more by now
                     self.clock = read
                     yield True
-                read = self._loader.shared_end(read, self._address(i, done + tile))
+                read = self._loader.last_word(read, self._address(i, done + tile))
             room = swap3 + height
             if read < room:
                 read = room
@@ -209,7 +213,7 @@ class ArrayUnit(Unit):
             if (read == room and left > 3 and tile and rows == each and not rest and not meets
                     and swap1 - swap2 == rows == swap2 - swap3 and (ready is None or self._early(ready, left, swap1))):
                 # From here on no row waits: a tile every `rows` cycles.
-                reads = range(swap3 + height, swap3 + height + rows * left, rows)
+                reads = range(swap3 + 2 * height, swap3 + height + rows * left, rows)
                 for read in reads if free is not None else ():
                     free.give(read + 1)  # type: ignore[union-attr]
                 if ready is not None:
@@ -222,6 +226,7 @@ class ArrayUnit(Unit):
                 break
         self.count("busy", first, entered + 1, rows * tiles)
         self.count("wait_weights", self._entered + 1, entered + 1, late_weights)
+        self.count("wait_semaphore", self._entered + 1, entered + 1, refused)
         self.count("wait_accumulators", self._entered + 1, entered + 1, late_blocks)
         self._swaps.extend((swap3, swap2, swap1))
         self._read.extend((read2, read1))

@@ -8,7 +8,7 @@ from .shared import Shared
 from .unit import Process, Unit
 
 CHUNK = 64
-"""Blocks that are computed before other units have their turn."""
+"""Blocks that are computed before other units have their turn; 1 where both directions are in use."""
 REQUEST = 1
 """Cycles from a block's offer to its request of external memory."""
 STORED = 4
@@ -53,6 +53,7 @@ class Mover(Unit):
 
     def run(self) -> Process:
         semaphores = self.shared.semaphores
+        chunk = 1 if self._port else CHUNK
         while True:
             i, ready = yield from self.instruction()
             begin = yield from self.waits(i, ready)
@@ -80,7 +81,7 @@ class Mover(Unit):
                 moved += 1
                 if give is not None:
                     give.give(done)
-                if number % CHUNK == CHUNK - 1:
+                if number % chunk == chunk - 1:
                     self.clock = self._ended
                     yield True
             self._moved(since, moved, i)

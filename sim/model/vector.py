@@ -1,6 +1,7 @@
 """The vector unit: steps of VECTOR instructions."""
 
 from collections import deque
+from collections.abc import Generator
 
 from systolith.rtl import isa
 from systolith.rtl.vector_address import SLOTS
@@ -10,6 +11,9 @@ from .operands import OUTPUT, Operands
 from .program import Fields
 from .shared import Shared
 from .unit import Process, Unit
+
+Starts = list[tuple[int, int]]
+"""Runs of steps: the first one's cycle, and how many."""
 
 SET_UP = 2
 """Cycles from taking an instruction to what is known of it at once."""
@@ -80,7 +84,7 @@ class VectorUnit(Unit):
                 plan = max(plan, max(begin + SET_UP, closed[0] + 1) + TABLE + self._latency + TABLE_ROWS)
             load = max(plan + 1, self._loops_free, closed[0] + 1)
             self._setup = load + 1
-            starts: list[tuple[int, int]] = []
+            starts: Starts = []
             if accumulators:
                 written = yield from self._tiles(i, load, fetch, starts)
             else:
@@ -93,12 +97,14 @@ class VectorUnit(Unit):
             self.retire(i.tag, begin, starts[0][0], written + 1)
             yield True
 
-    def _tiles(self, i: Fields, load: int, fetch: int, starts: list[tuple[int, int]]):  # type: ignore[no-untyped-def]
+    def _tiles(self, i: Fields, load: int, fetch: int, starts: Starts) -> Generator[bool, None, int]:
         """Steps on accumulators, block by block; the cycle in which the last output is in memory."""
         first, blocks = load + FIRST_STEP, self._blocks
         steps = self._steps(i)
-        outputs = [self.shared.banks.bytes(i.c + x * i.c_pixel, min(i.elems << i.out_type, self.config.word_bytes))
-                   for x in range(min(i.nx, OUTPUTS))]
+        size = min(i.elems << i.out_type, self.config.word_bytes)
+        outputs = [self.shared.banks.bytes(i.c + y * i.c_row + x * i.c_pixel, size)
+                   for y in range(i.ny) for x in range(i.nx)][:OUTPUTS]
+        straight = i.c_pixel <= self.config.word_bytes and i.nx > 1
         for tile in range(i.tiles):
             while len(blocks.done) <= len(blocks.drained):
                 self.waits_for = "a block of accumulators"
@@ -108,14 +114,14 @@ class VectorUnit(Unit):
             count = steps[tile == i.tiles - 1]
             self.clock = start + count  # what the array does until then is to be known
             yield True
-            end = self.shared.feed.passes(start + OUTPUT, count, outputs, straight=True) - OUTPUT - 1
+            end = self.shared.feed.passes(start + OUTPUT, count, outputs, straight=straight) - OUTPUT - 1
             self._step(load, start, count, starts, end)
             self._drain(done, start, starts[-1][1], i.ny * i.nx)
             fetch = start
             yield True
         return self._operands.outputs(self._end)
 
-    def _memory(self, i: Fields, load: int, fetch: int, starts: list[tuple[int, int]]):  # type: ignore[no-untyped-def]
+    def _memory(self, i: Fields, load: int, fetch: int, starts: Starts) -> Generator[bool, None, int]:
         """The same on operands in memory."""
         some, last = self._steps(i)
         count = some * (i.tiles - 1) + last
@@ -127,7 +133,7 @@ class VectorUnit(Unit):
         self._step(load, start, count, starts, end)
         return written
 
-    def _step(self, load: int, start: int, count: int, starts: list[tuple[int, int]], end: int | None = None) -> None:
+    def _step(self, load: int, start: int, count: int, starts: Starts, end: int | None = None) -> None:
         """Notes `count` steps from cycle `start` on."""
         self.count("wait_input", max(self._end + 1, load), start)
         end = start + count - 1 if end is None else end
@@ -154,8 +160,8 @@ class VectorUnit(Unit):
         drained.append((first, last))
 
 
-def _step_before(before: int, starts: list[tuple[int, int]]) -> int:
-    """The cycle of the step `before` steps before the last one, of tiles given as (first cycle, steps)."""
+def _step_before(before: int, starts: Starts) -> int:
+    """The cycle of the step `before` steps before the last one."""
     for start, count in reversed(starts):
         if before < count:
             return start + count - 1 - before
