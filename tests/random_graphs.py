@@ -131,7 +131,8 @@ class RandomGraph:
             at = [(2 * k + 1) * size * (1 << bits) // (2 * length) for k in range(length)]
             tables.append(tuple((k >> bits, min((k >> bits) + 1, size - 1), k % (1 << bits)) for k in at))
         self._append(Resize(f"bilinear{len(self.nodes)}", (self.at,), f"t{len(self.nodes)}", *tables, bits,
-                            **self._clamp()))
+                            **self._clamp(), multiplier=self._pick(1, 1 << 20), shift=self._pick(16, 21),
+                            raw=self._pick(0, 1) == 1))
 
     def arg_max(self) -> None:
         """Ends the network: its output is int32."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
+from systolith.gen.errors import UserError
 from systolith.gen.graph import Resize
 from systolith.gen.schedule.blocks import Block
 from systolith.rtl import isa
@@ -67,6 +68,11 @@ def plan_resize(network: Network, tag: int, node: Resize) -> NodePlan:
     if node.bits:
         plan.scratch = max(run.count for run in rows) * x.shape[1] * pixel
     one = 1 << node.bits
+    zero_in, zero_out = (0, 0) if node.raw else (x.zero_point, out.zero_point)
+    if node.bits and node.multiplier << node.bits >= 1 << 31:
+        raise UserError(f"{node.source or node.name}: a bilinear resize to another scale needs multipliers of "
+                        f"{(node.multiplier << node.bits).bit_length()} bits, and the vector unit has 31; "
+                        f"give input and output one scale")
 
     def store(e: Emitter, ys: Run, xs: Run, reads: dict[str, int], regions: list, **values: int) -> None:  # type: ignore[type-arg]
         place = e.place(node.output)
@@ -90,7 +96,7 @@ def plan_resize(network: Network, tag: int, node: Resize) -> NodePlan:
             **{**pixel_fields(e, x, ys.source), "source": isa.MEMORY, "operands": 1, "tiles": 1, "wy": 1, "wx": 1,
                "b": (lower + ys.gap * source.row) % (1 << 24), "b_row": source.row, "b_pixel": source.pixel,
                **source.wrap("b"), "y_start": ys.source, "y_step": ys.stride, "x_step": 1, "low": low, "high": high,
-               "params": scalars(e, [(x.zero_point, one - ys.fraction), (x.zero_point, ys.fraction)], 0),
+               "params": scalars(e, [(zero_in, one - ys.fraction), (zero_in, ys.fraction)], 0),
                "out_type": isa.INT32, "c": between.address, "c_row": size, "c_pixel": pixel, "ny": ys.count,
                "nx": x.shape[1]})
         for xs in columns:
@@ -98,8 +104,9 @@ def plan_resize(network: Network, tag: int, node: Resize) -> NodePlan:
                               "b": between.address + xs.gap * pixel, "b_row": size, "b_pixel": pixel,
                               "height": ys.count, "width": x.shape[1], "elems": x.shape[2], "elems_last": x.shape[2]},
                   between.regions(0, ys.count), x_start=xs.source, x_step=xs.stride, operands=1,
-                  params=scalars(e, [(0, one - xs.fraction), (0, xs.fraction)], 2 * node.bits), low=node.low,
-                  high=node.high, zero_point=out.zero_point, rounding=node.rounding, out_type=TYPES[out.dtype])
+                  params=scalars(e, [(0, (one - xs.fraction) * node.multiplier), (0, xs.fraction * node.multiplier)],
+                                 2 * node.bits + node.shift), low=node.low, high=node.high, zero_point=zero_out,
+                  rounding=node.rounding, out_type=TYPES[out.dtype])
 
     emit = bilinear if node.bits else nearest
     for run in rows:

@@ -213,7 +213,7 @@ class ArrayUnit(Unit):
             if (read == room and left > 3 and tile and rows == each and not rest and not meets
                     and swap1 - swap2 == rows == swap2 - swap3 and (ready is None or self._early(ready, left, swap1))):
                 # From here on no row waits: a tile every `rows` cycles.
-                reads = range(swap3 + 2 * height, swap3 + height + rows * left, rows)
+                reads = range(swap3 + height, swap3 + height + rows * left, rows)
                 for read in reads if free is not None else ():
                     free.give(read + 1)  # type: ignore[union-attr]
                 if ready is not None:
