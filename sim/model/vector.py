@@ -79,7 +79,7 @@ class VectorUnit(Unit):
             i, begin = self._planned.popleft()
             accumulators = i.source == isa.ACCUMULATORS
             fetch = max(begin + SET_UP, self._parameters)
-            plan = fetch
+            plan = max(fetch, begin + (SET_UP if accumulators else PRODUCTS[i.operands]))
             if i.lookup:
                 plan = max(plan, max(begin + SET_UP, closed[0] + 1) + TABLE + self._latency + TABLE_ROWS)
             load = max(plan + 1, self._loops_free, closed[0] + 1)
