@@ -13,7 +13,7 @@ from .vector_lane import BIASED, CLAMPED, MULTIPLIED, ROUNDED, SUM_READY, Reduce
 from .vector_parameters import parameter_set
 from .vector_tables import LOOKED_UP, TableRow, Tables
 
-QUEUE = 21
+QUEUE = 22
 """Outputs that have a place at the end: those of a full pipeline, so that it can be full all the time."""
 
 

@@ -6,7 +6,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-BIASED, MULTIPLIED, SUM_READY, ROUNDED, CLAMPED = 1, 6, 7, 10, 12
+BIASED, MULTIPLIED, SUM_READY, ROUNDED, CLAMPED = 1, 6, 7, 10, 13
 """Cycles from the inputs to: x + bias (when `keep` and `by_kept` are applied), the product (when `reduce` is), the sum
 (when `rounding` is), the shifted value (when `zero_point`, `low` and `high` are read), and the output."""
 _COARSE = 50  # bits kept between the two shifts: what saturates here is beyond int32 after the second
@@ -124,7 +124,7 @@ class VectorLane(wiring.Component):
         return total, mask
 
     def _rescale(self, m: Module, total: Signal, mask: Signal, shifts: list[Signal]) -> None:
-        """Round, shift by 16s, shift by 0 to 15, add the zero point, clamp: a cycle each."""
+        """Round, shift by 16s, shift by 0 to 15, add the zero point, compare, clamp: a cycle each."""
         half, nudged = Signal(64), Signal(64)
         second = Signal()  # gemmlowp's second rounding, of the bits from 31 on: adds 2**30 with the sum's sign
         rounded = Signal(signed(64), reset_less=True)
@@ -147,11 +147,19 @@ class VectorLane(wiring.Component):
             fine.eq(Cat(moved[0] & ~tie_coarse, moved[1:])),
             biased.eq(_saturate(m, fine, 34, "fine_saturated") + self.zero_point),
         ]
-        low, high = Signal(signed(32), reset_less=True), Signal(signed(32), reset_less=True)  # they come from far away
-        m.d.sync += [low.eq(self.low), high.eq(self.high)]
-        with m.If(biased < low):
-            m.d.sync += self.o.eq(low)
-        with m.Elif(biased > high):
-            m.d.sync += self.o.eq(high)
+        # The limits come from far away: compare in one cycle, choose in the next.
+        low, high = Signal(signed(32), reset_less=True), Signal(signed(32), reset_less=True)
+        low_then, high_then = Signal.like(low), Signal.like(high)
+        below = Signal(reset_less=True)
+        above = Signal(reset_less=True)
+        within = Signal(signed(32), reset_less=True)
+        m.d.sync += [
+            low.eq(self.low), high.eq(self.high), low_then.eq(low), high_then.eq(high),
+            below.eq(biased < low), above.eq(biased > high), within.eq(biased),
+        ]
+        with m.If(below):
+            m.d.sync += self.o.eq(low_then)
+        with m.Elif(above):
+            m.d.sync += self.o.eq(high_then)
         with m.Else():
-            m.d.sync += self.o.eq(biased)
+            m.d.sync += self.o.eq(within)
