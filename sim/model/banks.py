@@ -23,25 +23,22 @@ class Banks:
 
     def __init__(self, config: Config) -> None:
         memory = UnifiedMemory(config.memory_bytes, config.banks, config.word_bytes, {"a": True, "b": False}, {}, "a")
-        self._place = memory.place
         self.aligned_latency, self.latency = memory.latencies["a"], memory.latencies["b"]
         """Cycles from the grant of a read to the answer, at an aligned port and at the others."""
-        self._word, self._words = config.word_bytes, config.memory_bytes // config.word_bytes
-        self._known: dict[int, int] = {}
+        self._word = config.word_bytes
         self.period = config.word_bytes * config.banks ** 2
-        """Bytes after which the rule repeats, or nearly so."""
+        """Bytes after which the rule repeats."""
+        self._banks = [1 << memory.place(at)[0] for at in range(0, self.period, config.word_bytes)]
 
     def word(self, number: int) -> int:
         """The bank of a word."""
-        found = self._known.get(number)
-        if found is None:
-            found = self._known[number] = 1 << self._place(number % self._words * self._word)[0]
-        return found
+        return self._banks[number % len(self._banks)]
 
     def bytes(self, address: int, count: int) -> int:
         """The banks of `count` bytes, at most a word, from an address on."""
-        first, last = address // self._word, (address + count - 1) // self._word
-        return self.word(first) if first == last else self.word(first) | self.word(last)
+        known = self._banks
+        return (known[address // self._word % len(known)]
+                | known[(address + count - 1) // self._word % len(known)])
 
     def read(self, address: int) -> int:
         """The banks of a word that starts at any byte."""

@@ -1,7 +1,7 @@
 """Operands and outputs of VECTOR instructions on memory: when banks let them pass."""
 
-import math
 from collections.abc import Iterator
+from functools import cache
 from itertools import count, islice
 
 from systolith.rtl.isa import VECTOR
@@ -21,8 +21,6 @@ OUTPUT = CLAMPED + LOOKED_UP + 4
 """Cycles from a step to the request for its output."""
 WORDS = 16
 """Operands on their way, at most."""
-LOOKS = 16
-"""After so many times `STEPS` cycles the pace is not looked at again."""
 RECENT = 64
 """Cycles after which an output is in memory for sure."""
 CHECK = 16
@@ -101,7 +99,7 @@ class Operands:
         self._answer = shared.banks.latency + ANSWER
         self._asked = -1  # cycle of the last request for an operand
         self._stores: list[tuple[int, int]] = []  # outputs that may not be in memory yet: banks, cycle of the request
-        self._order = list(range(5))  # operand, output, weights, mover, fetch: who goes first
+        self._order: tuple[int, ...] = tuple(range(5))  # operand, output, weights, mover, fetch: who goes first
 
     def outputs(self, end: int) -> int:
         """The grant of the last output of an instruction on accumulators, whose last step is in cycle `end`."""
@@ -123,18 +121,12 @@ class Operands:
         """
         steps = list(islice(_steps(i, group, self._banks), STEPS))
         entered, stores, after = self._follow(steps, max(asks, self._asked + 1), begin)
-        first, last = entered[0], entered[-1]
-        left, end = total - len(steps), last
-        while left:
-            pace = (last - entered[len(steps) // 2 - 1]) / (len(steps) - len(steps) // 2)
-            change = self._feed.change(end)
-            some = min(left, math.ceil((change - end) / pace))
-            end, left = end + round(some * pace), left - some
-            if left and end - first < LOOKS * STEPS:
-                entered, stores, after = self._follow(steps, end, end)
-                last = entered[-1]
+        first, end = entered[0], entered[-1]
+        if total > STEPS:
+            pace = (end - entered[STEPS // 2 - 1]) / (STEPS - STEPS // 2)
+            end += round((total - STEPS) * pace)
         self._asked = end - self._answer
-        self._stores = [(banks, cycle - last + end) for banks, cycle in stores if cycle > last]
+        self._stores = [(banks, cycle + end - entered[-1]) for banks, cycle in stores if cycle > entered[-1]]
         return first, end, end + after
 
     def _follow(self, steps: list[tuple[int, int]], asks: int, begin: int,
@@ -155,26 +147,38 @@ class Operands:
                     _Visitor(((asks + word * self._word // 4, word) for word in range(fetched)), self._banks)]
         rows = self._rows(weights, time)
         while len(entered) < followed or stored < len(stores):
-            wanted = len(arrived) < min(followed, len(entered) + WORDS) and time >= asks
-            read = steps[len(arrived)][0] if wanted else 0
+            asked, enters = len(arrived), len(entered)
+            wanted = asked < followed and asked < enters + WORDS and time >= asks
+            read = steps[asked][0] if wanted else 0
             write = stores[stored][0] if stored < len(stores) and stores[stored][1] <= time else 0
-            requests = [read, write, *(v.bank if v.due <= time else 0 for v in visitors)]
             if time % CHECK == 0:
                 rows = self._rows(weights, time)
-            _arbitrate(requests, order, rows[time % len(rows)] if rows else 0)
-            if wanted and (requests[0] or not read):
+            first = rows[time % len(rows)] if rows else 0
+            used, passed = read | write, (1 if read else 0) | (2 if write else 0)
+            clash = read & write | first & used
+            requests = [read, write]
+            for place, visitor in enumerate(visitors, 2):
+                bank = visitor.bank if visitor.due <= time else 0
+                requests.append(bank)
+                if bank:
+                    clash |= bank & (used | first)
+                    used |= bank
+                    passed |= 1 << place
+            if clash:
+                passed = _arbitrate(requests, order, first)
+            if wanted and (passed & 1 or not read):
                 arrived.append(time + self._answer)
-            if requests[1]:
+            if passed & 2:
                 stored += 1
                 granted = time
-            for visitor, done in zip(visitors, requests[2:], strict=True):
-                if done:
-                    visitor.next()
-            if any(requests) and not all(requests):
-                order = [port for port in order if not requests[port]] + [port for port in order if requests[port]]
-            if (len(entered) < len(arrived) and arrived[len(entered)] <= time and time >= begin
-                    and len(stores) - stored < QUEUE):
-                store = steps[len(entered)][1]
+            if passed & 28:
+                for place, visitor in enumerate(visitors, 2):
+                    if passed >> place & 1:
+                        visitor.next()
+            if passed:
+                order = _order(order, passed)
+            if enters < len(arrived) and arrived[enters] <= time >= begin and len(stores) - stored < QUEUE:
+                store = steps[enters][1]
                 if store:
                     stores.append((store, time + OUTPUT))
                 entered.append(time)
@@ -183,17 +187,22 @@ class Operands:
         return entered, stores, granted - entered[-1]
 
 
-def _arbitrate(requests: list[int], order: list[int], first: int) -> None:
-    """Takes out of the requests, sets of banks by port, those that are refused: see `rtl.arbiter`.
+@cache
+def _order(order: tuple[int, ...], passed: int) -> tuple[int, ...]:
+    """Who goes first from the next cycle on: those that did not get anything."""
+    return (*(port for port in order if not passed >> port & 1), *(port for port in order if passed >> port & 1))
+
+
+def _arbitrate(requests: list[int], order: tuple[int, ...], first: int) -> int:
+    """Which of the requests, sets of banks by port, are granted, as a set of ports: see `rtl.arbiter`.
 
     `first`: banks that the port before all others takes.
     """
-    used = 0
+    used = passed = 0
     for port in order:
         banks = requests[port]
-        if banks & first:
-            requests[port] = 0  # and it holds up nobody
-        else:
-            if banks & used:
-                requests[port] = 0
+        if banks and not banks & first:  # what the first one refuses holds up nobody
+            if not banks & used:
+                passed |= 1 << port
             used |= banks
+    return passed

@@ -12,8 +12,6 @@ from .banks import Banks
 from .semaphores import Semaphore
 
 NEVER = 1 << 60
-PAUSE = 32
-"""Cycles without a row that do not count as an end of the array's reading."""
 
 
 @dataclass
@@ -99,17 +97,6 @@ class Feed:
         """What is read in a cycle; None: nothing is."""
         index = bisect_right(self._all, time, key=_end)
         return self._all[index] if index < len(self._all) and self._all[index].begin <= time else None
-
-    def change(self, time: int) -> int:
-        """The cycle after `time` in which the array begins to read, or has ended; `NEVER` where it is not known."""
-        index = bisect_right(self._all, time, key=_end)
-        if index == len(self._all):
-            return NEVER
-        if self._all[index].begin > time:
-            return self._all[index].begin
-        while index + 1 < len(self._all) and self._all[index + 1].begin <= self._all[index].end + PAUSE:
-            index += 1
-        return self._all[index].end
 
     def passes(self, time: int, accesses: int, sample: list[int], *, straight: bool) -> int:
         """The cycle after the last of some accesses, one a cycle from cycle `time` on; `sample`: the banks of some.

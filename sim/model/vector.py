@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Generator
+from itertools import islice
 
 from systolith.rtl import isa
 from systolith.rtl.vector_address import SLOTS
@@ -102,8 +103,8 @@ class VectorUnit(Unit):
         first, blocks = load + FIRST_STEP, self._blocks
         steps = self._steps(i)
         size = min(i.elems << i.out_type, self.config.word_bytes)
-        outputs = [self.shared.banks.bytes(i.c + y * i.c_row + x * i.c_pixel, size)
-                   for y in range(i.ny) for x in range(i.nx)][:OUTPUTS]
+        places = (i.c + y * i.c_row + x * i.c_pixel for y in range(i.ny) for x in range(i.nx))
+        outputs = [self.shared.banks.bytes(at, size) for at in islice(places, OUTPUTS)]
         straight = i.c_pixel <= self.config.word_bytes and i.nx > 1
         for tile in range(i.tiles):
             while len(blocks.done) <= len(blocks.drained):
@@ -127,7 +128,7 @@ class VectorUnit(Unit):
         count = some * (i.tiles - 1) + last
         words = 5 if i.operands else 3
         begin = max(self._end + 1, load + FIRST_STEP, fetch + PARAMETERS + self._latency + words)
-        self.clock = begin + count  # what others do until then is to be known
+        self.clock = begin + 2 * count  # what others do until then is to be known: steps may take long
         yield True
         start, end, written = self._operands.run(i, self._group(i), count, load + ASKS, begin)
         self._step(load, start, count, starts, end)
