@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import partial
 
-from systolith.gen.errors import UserError
 from systolith.gen.graph import Resize
 from systolith.gen.schedule.blocks import Block
 from systolith.rtl import isa
@@ -11,7 +10,7 @@ from systolith.rtl import isa
 from .copy_nodes import identity
 from .places import Place
 from .plan import Emitter, Network, NodePlan, Part, Piece
-from .vector_nodes import LIMITS, TYPES, add_vector, pixel_fields, scalars
+from .vector_nodes import LIMITS, add_vector, pixel_fields, scalars
 
 
 @dataclass(frozen=True)
@@ -60,19 +59,17 @@ def runs_of(table: tuple[tuple[int, int, int], ...]) -> list[Run]:
 
 
 def plan_resize(network: Network, tag: int, node: Resize) -> NodePlan:
-    """Nearest: copies. Bilinear: rows weighed into int32 values in between, then columns."""
+    """Nearest: copies. Bilinear: rows weighed into int32 values in between, then columns; and where weight times
+    multiplier is more than the vector unit's 31 bits, their sums are scaled in a third pass."""
     x, out = network.tensor(node.inputs[0]), network.tensor(node.output)
     rows, columns = runs_of(node.rows), runs_of(node.columns)
     plan = NodePlan(node, "vector", node.output)
+    one = 1 << node.bits
+    wide = bool(node.bits) and node.multiplier << node.bits >= 1 << 31  # weights times multiplier: a pass of its own
     pixel = 4 * x.shape[2]
     if node.bits:
-        plan.scratch = max(run.count for run in rows) * x.shape[1] * pixel
-    one = 1 << node.bits
+        plan.scratch = max(run.count for run in rows) * (x.shape[1] + wide * out.shape[1]) * pixel
     zero_in, zero_out = (0, 0) if node.raw else (x.zero_point, out.zero_point)
-    if node.bits and node.multiplier << node.bits >= 1 << 31:
-        raise UserError(f"{node.source or node.name}: a bilinear resize to another scale needs multipliers of "
-                        f"{(node.multiplier << node.bits).bit_length()} bits, and the vector unit has 31; "
-                        f"give input and output one scale")
 
     def store(e: Emitter, ys: Run, xs: Run, reads: dict[str, int], regions: list, **values: int) -> None:  # type: ignore[type-arg]
         place = e.place(node.output)
@@ -99,17 +96,35 @@ def plan_resize(network: Network, tag: int, node: Resize) -> NodePlan:
                "params": scalars(e, [(zero_in, one - ys.fraction), (zero_in, ys.fraction)], 0),
                "out_type": isa.INT32, "c": between.address, "c_row": size, "c_pixel": pixel, "ny": ys.count,
                "nx": x.shape[1]})
+        weighed = partial(_operand, elems=x.shape[2], rows=ys.count)
+        scale = {"low": node.low, "high": node.high, "zero_point": zero_out, "rounding": node.rounding}
+        sums = Place(between.address + ys.count * size, out.shape[1] * pixel, pixel, out.shape[1], pixel, ys.count)
         for xs in columns:
-            store(e, ys, xs, {"a": between.address, "a_row": size, "a_pixel": pixel, "in_type": isa.INT32,
-                              "b": between.address + xs.gap * pixel, "b_row": size, "b_pixel": pixel,
-                              "height": ys.count, "width": x.shape[1], "elems": x.shape[2], "elems_last": x.shape[2]},
-                  between.regions(0, ys.count), x_start=xs.source, x_step=xs.stride, operands=1,
-                  params=scalars(e, [(0, (one - xs.fraction) * node.multiplier), (0, xs.fraction * node.multiplier)],
-                                 2 * node.bits + node.shift), low=node.low, high=node.high, zero_point=zero_out,
-                  rounding=node.rounding, out_type=TYPES[out.dtype])
+            weights = one - xs.fraction, xs.fraction
+            fields = {**weighed(between), "b": between.address + xs.gap * pixel, "b_row": size, "b_pixel": pixel,
+                      "operands": 1, "x_start": xs.source, "x_step": xs.stride}
+            if wide:
+                e.program.add(
+                    isa.VECTOR, between.regions(0, ys.count), sums.regions(0, ys.count), tag=tag,
+                    **{**fields, "source": isa.MEMORY, "tiles": 1, "wy": 1, "wx": 1, "y_step": 1, "low": low,
+                       "high": high, "params": scalars(e, [(0, weight) for weight in weights], 0),
+                       "out_type": isa.INT32, "c": sums.at(0, xs.first), "c_row": sums.row, "c_pixel": pixel * xs.step,
+                       "ny": ys.count, "nx": xs.count})
+            else:
+                store(e, ys, xs, fields, between.regions(0, ys.count), **scale, params=scalars(
+                    e, [(0, weight * node.multiplier) for weight in weights], 2 * node.bits + node.shift))
+        if wide:
+            store(e, ys, Run(0, 1, 0, 1, out.shape[1], 0, 0), weighed(sums), sums.regions(0, ys.count), **scale,
+                  params=scalars(e, [(0, node.multiplier)], 2 * node.bits + node.shift))
 
     emit = bilinear if node.bits else nearest
     for run in rows:
         block = Block(run.first, 0, run.outputs[-1] + 1 - run.first, out.shape[1])
         plan.pieces.append(Piece(tag, block, [(x.name, run.source, run.end)], partial(emit, ys=run)))
     return plan
+
+
+def _operand(place: Place, elems: int, rows: int) -> dict[str, int]:
+    """Fields of an operand of int32 values that are all inside."""
+    return {"a": place.address, "a_row": place.row, "a_pixel": place.pixel, "in_type": isa.INT32, "height": rows,
+            "width": place.width, "elems": elems, "elems_last": elems}
