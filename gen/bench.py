@@ -1,6 +1,6 @@
 """Benchmarks: networks by name, measured at batch 1 with seeded inputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from systolith.gen.run import Session, check_engine, random_inputs
 from systolith.gen.zoo import ZOO, from_name
 from systolith.gen.zoo.gemm import gemm
 from systolith.rtl.bench_top import LATENCY
-from systolith.rtl.config import Config
+from systolith.rtl.config import ADDRESS_BITS, Config
 
-__all__ = ["LATENCY", "check_benchmark_engine", "measure", "network"]
+__all__ = ["LATENCY", "SUITE", "check_benchmark_engine", "measure", "network", "suite"]
+
+SUITE = ("resnet8", "ds-cnn", "vww", "ad", "resnet50", "mobilenetv2", "yolov5s-640-relu")
+"""The networks of a benchmark that names none."""
 
 
 def network(name: str, config: Config, calibration: dict[str, np.ndarray[Any, Any]] | None = None, *,
@@ -35,6 +38,17 @@ def network(name: str, config: Config, calibration: dict[str, np.ndarray[Any, An
         return compile_graph(import_model(path, calibration), config, goal)
     raise UserError(f"there is no network {name!r}; give a zoo network ({', '.join(ZOO)}), an .onnx, .tflite or .slp "
                     f"file, or gemm:MxKxN")
+
+
+def suite(config: Config, goals: list[Goal]) -> Iterator[Artefact]:
+    """The networks of `SUITE`, each for every goal; memory_bytes is doubled until none has to be cut for it."""
+    for name in SUITE:
+        for goal in goals:
+            most = network(name, config.replace(memory_bytes=1 << ADDRESS_BITS), goal=goal)
+            machine = config
+            while machine.memory_bytes < most.sizes["total"]:
+                machine = machine.replace(memory_bytes=2 * machine.memory_bytes)
+            yield network(name, machine, goal=goal)
 
 
 def check_benchmark_engine(engine: str) -> None:

@@ -193,25 +193,34 @@ def run(
 @app.command(short_help="Measures networks: cycles, utilisation, traffic.",
              epilog="Example: systolith bench gemm:256x512x256 resnet8 --preset edge")
 def bench(
-    names: Annotated[list[str], typer.Argument(
-        metavar="NAME", help="A network of `systolith zoo`, a file (.slp, .onnx, .tflite) or gemm:MxKxN.")],
+    names: Annotated[list[str] | None, typer.Argument(
+        metavar="NAME", help="A network of `systolith zoo`, a file (.slp, .onnx, .tflite) or gemm:MxKxN. Without one: "
+                             f"{', '.join(benchmarks.SUITE)}, for cycles and for memory, on as much memory as they "
+                             "need.")] = None,
     preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
-    optimise: Optimise = "cycles", memory: Memory = None,
+    optimise: Annotated[str | None, typer.Option(
+        "--optimise", help="cycles (the default), memory or balanced; see `systolith compile --help`.")] = None,
+    memory: Memory = None,
     engine: Annotated[str, typer.Option(
         "--engine", help="verilator, icarus, machine or model (predicts cycles).")] = "verilator",
     layers: Annotated[bool, typer.Option("--layers", help="Also a table of the layers of each network.")] = False,
     json_file: JsonFile = None, report_folder: ReportFolder = None,
 ) -> None:
     """Measures networks at batch 1 with seeded inputs: cycles, utilisation, memory, traffic, bit-exactness."""
-    config, goal = configuration(preset_name, config_file, sets), Goal(optimise, memory)
+    config = configuration(preset_name, config_file, sets)
+    goals = [Goal(one, memory) for one in ([optimise] if optimise else ["cycles"] if names else ["cycles", "memory"])]
     benchmarks.check_benchmark_engine(engine)
     require_writable(json_file)
     if report_folder:
         require_folder(report_folder)
     calibration = read_arrays(calibrate) if calibrate else None
     compiled = config if preset_name or config_file or sets else None
-    artefacts = [benchmarks.network(name, config, calibration, compiled=compiled, goal=goal) for name in names]
-    reports = [benchmarks.measure(artefact, engine, progress=note) for artefact in artefacts]
+    artefacts = ([benchmarks.network(name, config, calibration, compiled=compiled, goal=goals[0]) for name in names]
+                 if names else benchmarks.suite(config, goals))
+    reports = []
+    for artefact in artefacts:
+        note(f"{artefact.graph.name}, compiled for {artefact.optimise}, on {engine}")
+        reports.append(benchmarks.measure(artefact, engine, progress=note))
     terminal = report.console()
     for made in reports if layers else ():
         terminal.print(report.layer_table(made))

@@ -164,7 +164,7 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
     missing = None
     if goal.optimise == "cycles":
         try:
-            return compile_schedule(fast, ring_tiles, capacity, macs)
+            return compile_schedule(fast, ring_tiles, capacity, macs, goal.optimise)
         except DoesNotFit as error:
             missing = error
     search = Search(graph, config)
@@ -176,7 +176,7 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
         stripes = search.best(limit)
         assert stripes is not None
         try:
-            return compile_schedule(schedule(graph, config, stripes), ring_tiles, capacity, macs)
+            return compile_schedule(schedule(graph, config, stripes), ring_tiles, capacity, macs, goal.optimise)
         except DoesNotFit as error:
             if missing is None or error.bytes < missing.bytes:
                 missing = error
@@ -186,8 +186,9 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
 
 
 def compile_schedule(s: Schedule, ring_tiles: int, capacity: int | None = None,
-                     macs: dict[str, int] | None = None) -> Artefact:
-    """The artefact of a scheduled network. `macs`: of each operator as the user's file has it, by name."""
+                     macs: dict[str, int] | None = None, optimise: str = "cycles") -> Artefact:
+    """The artefact of a scheduled network. `macs`: of each operator as the user's file has it, by name. `optimise`: what
+    the schedule was made for."""
     graph, config = s.network.graph, s.network.config
     tile, word = config.weight_tile_bytes, config.word_bytes
     image = _image(s, config)
@@ -230,4 +231,4 @@ def compile_schedule(s: Schedule, ring_tiles: int, capacity: int | None = None,
                for one, name, part in emitter.written]
     return Artefact(config, graph, words, memory, image.raw if layout.ring_tiles else b"", places,
                     {name: lifetimes[home(name, s.network.views)] for name in places}, _layers(s, macs or {}), sizes,
-                    written)
+                    written, optimise)

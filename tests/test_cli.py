@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
+from systolith.gen import bench as benchmarks
 from systolith.gen import cache, cli
 from systolith.gen.compile import compile_graph
 from systolith.gen.emit.artefact import load, save
@@ -198,6 +199,19 @@ def test_bench_on_the_instruction_model(call: Call, library: Path, tmp_path: Pat
 def test_a_compiled_file_brings_its_own_configuration(call: Call, library: Path) -> None:
     answer = call("bench", library / "small.slp", "--engine", "machine")
     assert answer.code == 0 and "4 x 5" in answer.out
+
+
+def test_bench_of_no_name(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each network of the suite for cycles and for memory, on a machine that it fits."""
+    monkeypatch.setattr(benchmarks, "SUITE", ("ad", "ds-cnn"))
+    said = tmp_path / "bench.json"
+    answer = call("bench", "--set", "memory_bytes=65536", "--engine", "model", "--json", said)
+    assert answer.code == 0 and answer.out.count("ds-cnn") == 2
+    records = json.loads(said.read_text())
+    assert [(r["network"], r["optimise"], r["machine"]["memory_bytes"]) for r in records] == [
+        ("ad", "cycles", 65536), ("ad", "memory", 65536), ("ds-cnn", "cycles", 131072), ("ds-cnn", "memory", 131072)]
+    assert records[2]["memory"]["activations"] > 2 * records[3]["memory"]["activations"]
+    assert records[0]["port_busy"] > 0.9
 
 
 def test_bench_on_rtl(call: Call, library: Path, tmp_path: Path) -> None:
@@ -482,7 +496,7 @@ def test_boards(refused: Callable[..., str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments, says", [
-    (("run",), "Missing"), (("bench",), "Missing argument"), (("compile", "x.onnx"), "Missing option '-o'"),
+    (("run",), "Missing"), (("verilog",), "Missing option '-o'"), (("compile", "x.onnx"), "Missing option '-o'"),
     (("paint",), "No such command 'paint'"), (("presets", "--colour"), "No such option: --colour"),
 ])
 def test_usage(arguments: tuple[str, ...], says: str, call: Call) -> None:

@@ -20,7 +20,7 @@ from systolith.rtl.config import Config
 
 from .places import Place
 
-FORMAT = 2
+FORMAT = 3
 _NODES = {kind.__name__: kind for kind in (
     core.Add, core.ArgMax, core.Concat, core.Conv2D, core.DepthwiseConv2D, core.Lookup, core.Mul, core.Pool2D,
     core.Rescale, core.Reshape, core.Resize, core.Slice, core.Softmax, core.Transpose, core.TransposedConv2D)}
@@ -74,6 +74,8 @@ class Artefact:
     sizes: dict[str, int]
     """Bytes: program, parameters, weights (ring or resident), activations, total, capacity."""
     written: list[Written]
+    optimise: str = "cycles"
+    """What it was compiled for: see `gen.compile.Goal`."""
     digest: str = field(default="", compare=False)
 
     @property
@@ -127,7 +129,7 @@ def save(artefact: Artefact, path: Path) -> None:
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     manifest: dict[str, Any] = {
         "format": FORMAT, "config": dataclasses.asdict(artefact.config),
-        "graph": _graph_to_json(artefact.graph, arrays),
+        "graph": _graph_to_json(artefact.graph, arrays), "optimise": artefact.optimise,
         "program_words": len(artefact.program), "lifetimes": artefact.lifetimes,
         "places": {name: dataclasses.asdict(place) for name, place in artefact.places.items()},
         "layers": [dataclasses.asdict(layer) for layer in artefact.layers], "sizes": artefact.sizes,
@@ -188,4 +190,4 @@ def _read(path: Path) -> Artefact:
                     {name: Place(**values) for name, values in manifest["places"].items()},
                     {k: (v[0], v[1]) for k, v in manifest["lifetimes"].items()}, layers, manifest["sizes"],
                     [Written(*one[:3], *(range(*part) for part in one[3:])) for one in manifest["written"]],
-                    hashlib.sha256(text).hexdigest())
+                    manifest["optimise"], hashlib.sha256(text).hexdigest())

@@ -184,6 +184,8 @@ class Report:
     memory: dict[str, int]
     """Bytes of the parts of the unified memory, `total` and `capacity`."""
     external_bytes_per_cycle: int
+    optimise: str
+    """What it was compiled for: cycles, memory or balanced."""
     conditions: str
     machine: dict[str, Any]
     """The whole configuration."""
@@ -199,6 +201,8 @@ class Report:
     external_write_bytes: int | None = None
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     simulated_cycles_per_second: int | None = None
+    port_busy: float | None = None
+    """Part of the cycles in which external memory moves bytes."""
     seed: int | None = None
     """Of random inputs."""
     samples: int = 1

@@ -80,15 +80,15 @@ def summary_lines(given: Report | dict[str, Any]) -> list[str]:
 
 
 def bench_table(reports: Sequence[Report]) -> Table:
-    """A line a network."""
+    """A line a network; the memory's peak and the activations in it in KiB, the simulation's speed in kHz."""
     table = Table(title="benchmark, batch 1", title_justify="left")
-    for name in ("network", "preset", "array"):
+    for name in ("network", "goal", "machine"):
         table.add_column(name)
-    for name in ("MACs", "cycles", "utilisation", "bit-exact", "memory peak", "external read", "cycles/s simulated"):
+    for name in ("MMAC", "cycles", "utilised", "port busy", "KiB", "activations", "bit-exact", "kHz"):
         table.add_column(name, justify="right")
     for r in reports:
-        table.add_row(r.network, r.preset, f"{r.rows} x {r.cols}", f"{r.macs:,}", f"{r.cycles or 0:,}",
-                      f"{r.utilisation or 0:.2%}", {True: "yes", False: "NO", None: "?"}[r.bit_exact],
-                      f"{r.memory_peak_bytes:,}", f"{r.external_read_bytes or 0:,}",
-                      f"{r.simulated_cycles_per_second or 0:,}")
+        table.add_row(r.network, r.optimise, f"{r.preset} {r.rows} x {r.cols}", f"{r.macs / 1e6:,.2f}",
+                      f"{r.cycles or 0:,}", f"{r.utilisation or 0:.1%}", f"{r.port_busy or 0:.1%}",
+                      f"{r.memory_peak_bytes / 1024:,.1f}", f"{r.memory['activations'] / 1024:,.1f}",
+                      exactness(r.bit_exact), f"{(r.simulated_cycles_per_second or 0) / 1000:,.0f}")
     return table
