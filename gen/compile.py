@@ -187,8 +187,10 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
 
 def compile_schedule(s: Schedule, ring_tiles: int, capacity: int | None = None,
                      macs: dict[str, int] | None = None, optimise: str = "cycles") -> Artefact:
-    """The artefact of a scheduled network. `macs`: of each operator as the user's file has it, by name. `optimise`: what
-    the schedule was made for."""
+    """The artefact of a scheduled network.
+
+    `macs`: of each operator as the user's file has it, by name. `optimise`: what it was scheduled for.
+    """
     graph, config = s.network.graph, s.network.config
     tile, word = config.weight_tile_bytes, config.word_bytes
     image = _image(s, config)
