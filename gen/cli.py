@@ -11,10 +11,11 @@ from rich.table import Table
 from systolith.gen import bench as benchmarks
 from systolith.gen import report
 from systolith.gen.compile import Goal, compile_graph
-from systolith.gen.emit.artefact import Artefact, load, save
+from systolith.gen.emit.artefact import Artefact, save
 from systolith.gen.errors import UserError
 from systolith.gen.files import read_arrays, require_folder, require_writable, write_arrays, write_json
-from systolith.gen.frontend import import_model, operators_table
+from systolith.gen.frontend import operators_table
+from systolith.gen.networks import KINDS, artefact_of, graph_of
 from systolith.gen.presets import PRESETS, preset
 from systolith.gen.run import ENGINES, Session, check_engine
 from systolith.gen.zoo import ZOO
@@ -69,16 +70,10 @@ def _read_config(file: Path) -> Config:
         raise UserError(f"{file}: {error}") from None
 
 
-def compile_file(model: Path, config: Config, calibrate: Path | None, goal: Goal | None = None) -> Artefact:
-    """An artefact from an ONNX or a TensorFlow Lite file."""
-    graph = import_model(model, read_arrays(calibrate) if calibrate else None)
-    return compile_graph(graph, config, goal)
-
-
 @app.command("compile", short_help="From an ONNX or .tflite file to a compiled file.",
              epilog="Example: systolith compile digits.onnx --calibrate images.npz -o digits.slp")
 def compile_command(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file, float or QDQ, or .tflite file in int8.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=f"{KINDS[0].upper()}{KINDS[1:]}.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file, .slp.")],
     preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
     optimise: Optimise = "cycles", memory: Memory = None, json_file: JsonFile = None,
@@ -87,7 +82,7 @@ def compile_command(
     config, goal = configuration(preset_name, config_file, sets), Goal(optimise, memory)
     for file in (output, json_file):
         require_writable(file)
-    artefact = compile_file(model, config, calibrate, goal)
+    artefact = compile_graph(graph_of(model, read_arrays(calibrate) if calibrate else None), config, goal)
     save(artefact, output)
     made = report.run_report(artefact, "none", artefact.config.name, None, None, 0)
     terminal = report.console()
@@ -131,8 +126,7 @@ def _count(number: int, what: str) -> str:
 @app.command(
     epilog="Example: systolith run digits.slp --input images.npz --output answers.npz --engine verilator --check")
 def run(
-    model: Annotated[Path, typer.Argument(
-        metavar="MODEL", help="Compiled file (.slp), or an ONNX or .tflite file that is compiled first.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=f"Compiled file (.slp), or {KINDS}.")],
     input_file: Annotated[Path, typer.Option(
         "--input", help="Inputs (.npz: an array [N, ...] an input; floats, or int8 as they are).")],
     output: Annotated[Path, typer.Option(
@@ -152,12 +146,8 @@ def run(
         require_writable(file)
     if report_folder:
         require_folder(report_folder)
-    if model.suffix == ".slp":
-        if calibrate:
-            raise UserError(f"{model} is compiled already; --calibrate {calibrate} goes with an ONNX file")
-        artefact = load(model, config if preset_name or config_file or sets else None)
-    else:
-        artefact = compile_file(model, config, calibrate)
+    artefact = artefact_of(model, config, read_arrays(calibrate) if calibrate else None,
+                           compiled=config if preset_name or config_file or sets else None)
     samples = _samples(artefact, input_file)
     session = Session(artefact, engine, check=check, trace=trace, progress=note)
     collected: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in artefact.graph.outputs}
@@ -194,9 +184,8 @@ def run(
              epilog="Example: systolith bench gemm:256x512x256 resnet8 --preset edge")
 def bench(
     names: Annotated[list[str] | None, typer.Argument(
-        metavar="NAME", help="A network of `systolith zoo`, a file (.slp, .onnx, .tflite) or gemm:MxKxN. Without one: "
-                             f"{', '.join(benchmarks.SUITE)}, for cycles and for memory, on as much memory as they "
-                             "need.")] = None,
+        metavar="NAME", help=f"Compiled file (.slp), or {KINDS}. Without one: {', '.join(benchmarks.SUITE)}, for "
+                             "cycles and for memory, on as much memory as they need.")] = None,
     preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
     optimise: Annotated[str | None, typer.Option(
         "--optimise", help="cycles (the default), memory or balanced; see `systolith compile --help`.")] = None,
@@ -215,7 +204,7 @@ def bench(
         require_folder(report_folder)
     calibration = read_arrays(calibrate) if calibrate else None
     compiled = config if preset_name or config_file or sets else None
-    artefacts = ([benchmarks.network(name, config, calibration, compiled=compiled, goal=goals[0]) for name in names]
+    artefacts = ([artefact_of(name, config, calibration, compiled=compiled, goal=goals[0]) for name in names]
                  if names else benchmarks.suite(config, goals))
     reports = []
     for artefact in artefacts:

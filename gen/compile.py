@@ -22,6 +22,8 @@ RING_PART = 16
 """The ring of weight tiles takes this part of the unified memory, at most."""
 RING_TILES = 128
 OPTIMISE = ("cycles", "memory", "balanced")
+NAME = 40
+"""Characters of a tensor's name that a message shows."""
 
 
 def _align(size: int, to: int) -> int:
@@ -138,15 +140,18 @@ def _does_not_fit(s: Schedule, config: Config, buffers: list[Buffer], used: dict
     missing = used["total"] - used["capacity"]
     _, step = lower_bound(buffers, config.word_bytes)
     alive = sorted((b for b in buffers if b.first <= step <= b.last and b.name in graph.tensors), key=lambda b: -b.size)
-    tensors = ", ".join(f"{b.name} {'x'.join(map(str, graph.tensors[b.name].shape))} ({b.size})" for b in alive[:4])
+    tensors = ", ".join(f"{b.name if len(b.name) <= NAME else b.name[:NAME] + '...'} "
+                        f"{'x'.join(map(str, graph.tensors[b.name].shape))} ({b.size})" for b in alive[:4])
     where = s.plans[s.order[min(max(step, 0), len(s.order) - 1)].node].node.name
     hint = ("" if config.external_bytes
             else "; with external memory (external_bytes=8) the weights would not need to stay in it")
+    limited = used["capacity"] < config.memory_bytes
+    has = f"may use {used['capacity']}" if limited else f"{config.name} has {used['capacity']}"
     return DoesNotFit(
-        f"{graph.name} needs {used['total']} bytes and {config.name} has {used['capacity']}: {missing} bytes too "
+        f"{graph.name} needs {used['total']} bytes and {has}: {missing} bytes too "
         f"many (program {used['program']}, parameters {used['parameters']}, weights {used['weights']}, activations "
         f"{used['activations']}; the largest at {where}: {tensors}). "
-        f"Choose a larger memory_bytes or a smaller input{hint}.", missing)
+        f"Choose a larger {'--memory' if limited else 'memory_bytes'} or a smaller input{hint}.", missing)
 
 
 def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, ring_tiles: int | None = None,

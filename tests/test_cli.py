@@ -508,7 +508,7 @@ def test_what_is_not_the_users_fault_is_not_hidden(monkeypatch: pytest.MonkeyPat
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setattr(cli, "compile_file", broken)
+    monkeypatch.setattr(cli, "compile_graph", broken)
     monkeypatch.setattr(sys, "argv", ["systolith", "compile", str(library / "qdq.onnx"), "-o", str(library / "x.slp")])
     with pytest.raises(ZeroDivisionError):
         cli.main()

@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_cut_finer():
     session = Session(small, "machine", check=True)
     session.infer(random_inputs(small))
     assert session.difference is None
-    with pytest.raises(UserError, match=r"needs \d+ bytes and edge has 20000: \d+ bytes too many"):
+    with pytest.raises(UserError, match=r"needs \d+ bytes and may use 20000: \d+ bytes too many"):
         compile_graph(graph, preset("edge"), Goal(memory=20_000))
     with pytest.raises(UserError, match="--optimise must be one of cycles, memory, balanced, not 'speed'"):
         Goal("speed")

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from systolith.gen import bench
 from systolith.gen.cli import app
 from systolith.gen.compile import compile_graph
+from systolith.gen.networks import artefact_of
 from systolith.gen.presets import preset
 from systolith.gen.run import Session, random_inputs
 from systolith.gen.zoo.gemm import gemm
@@ -287,6 +288,6 @@ def test_command_line(tmp_path):
     assert done.exit_code == 0 and "predicted by the cycle model" in done.output and "RTL" not in done.output
     for record, name in zip(json.loads(file.read_text()), ("gemm:49x64x64", "gemm:9x64x32"), strict=True):
         assert record["engine"] == "model" and record["bit_exact"] is None and record["network"] == name
-        assert record["cycles"] == bench.measure(bench.network(name, preset("edge")), "model").cycles
+        assert record["cycles"] == bench.measure(artefact_of(name, preset("edge")), "model").cycles
         assert record["layers"][0]["cycles"] <= record["cycles"] and 0 < record["utilisation"] <= 1
         assert record["external_read_bytes"] == record["counters"]["move_in"]["busy"] * 8

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from systolith.gen import bench as benchmarks
-from systolith.gen import cli
+from systolith.gen import cli, networks
 from systolith.gen.errors import UserError
 from systolith.gen.graph import (
     Add,
@@ -28,6 +27,7 @@ from systolith.gen.graph import (
     Softmax,
     Tensor,
 )
+from systolith.gen.networks import artefact_of
 from systolith.gen.presets import preset
 from systolith.gen.quantize import limits, shared_shift
 from systolith.gen.zoo import ZOO, from_name
@@ -415,9 +415,9 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_a_benchmark_finds_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmarks, "compile_graph", lambda graph, config, goal: graph)
+    monkeypatch.setattr(networks, "compile_graph", lambda graph, config, goal: graph)
     config = preset("edge")
-    assert digest(benchmarks.network("ad", config)) == digest(small("ad"))  # type: ignore[arg-type]
-    assert benchmarks.network("resnet8@64", config).name == "resnet8@64"  # type: ignore[attr-defined]
+    assert digest(artefact_of("ad", config)) == digest(small("ad"))  # type: ignore[arg-type]
+    assert artefact_of("resnet8@64", config).name == "resnet8@64"  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="there is no network 'resnet9'; give a zoo network .resnet8, ds-cnn"):
-        benchmarks.network("resnet9", config)
+        artefact_of("resnet9", config)
