@@ -25,28 +25,36 @@ class Banks:
         memory = UnifiedMemory(config.memory_bytes, config.banks, config.word_bytes, {"a": True, "b": False}, {}, "a")
         self.aligned_latency, self.latency = memory.latencies["a"], memory.latencies["b"]
         """Cycles from the grant of a read to the answer, at an aligned port and at the others."""
-        self._word = config.word_bytes
+        self.word_bytes = config.word_bytes
         self.period = config.word_bytes * config.banks ** 2
         """Bytes after which the rule repeats."""
         self._banks = [1 << memory.place(at)[0] for at in range(0, self.period, config.word_bytes)]
+        self._sets: dict[int, list[int]] = {}
 
     def word(self, number: int) -> int:
         """The bank of a word."""
         return self._banks[number % len(self._banks)]
 
+    def sets(self, count: int) -> list[int]:
+        """The banks of `count` bytes, at most a word, from each address of a period on."""
+        if count not in self._sets:
+            word = self.word_bytes
+            self._sets[count] = [self.word(at // word) | self.word((at + count - 1) // word)
+                                 for at in range(self.period)]
+        return self._sets[count]
+
     def bytes(self, address: int, count: int) -> int:
         """The banks of `count` bytes, at most a word, from an address on."""
-        known = self._banks
-        return (known[address // self._word % len(known)]
-                | known[(address + count - 1) // self._word % len(known)])
+        return self.sets(count)[address % self.period]
 
     def read(self, address: int) -> int:
         """The banks of a word that starts at any byte."""
-        return self.bytes(address, self._word)
+        return self.bytes(address, self.word_bytes)
 
 
 def feeder_rows(i: Fields, rows: int, banks: Banks) -> Iterator[int]:
     """The banks that each row of an ARRAY instruction asks for, 0 where it needs no memory."""
+    words, period = banks.sets(banks.word_bytes), banks.period
     for _ in range(i.tiles):
         for ky in range(i.ky):
             for kx in range(i.kx):
@@ -57,7 +65,7 @@ def feeder_rows(i: Fields, rows: int, banks: Banks) -> Iterator[int]:
                         first = i.x_start + kx * i.kx_step + kc * i.kc_step
                         for bx in (first + x * i.x_step for x in range(i.rows_x)):
                             inside = 0 <= iy < i.height and -rows < bx < i.row_bytes
-                            yield banks.read(at + bx) if inside else 0
+                            yield words[(at + bx) % period] if inside else 0
 
 
 def array_pace(i: Fields, config: Config, banks: Banks) -> tuple[int, int]:

@@ -29,25 +29,26 @@ CHECK = 16
 
 def _steps(i: Fields, group: int, banks: Banks) -> Iterator[tuple[int, int]]:
     """Of each step of a VECTOR on memory: the banks of its operand, and of the output that follows it; 0: none."""
-    in_size, out_size = 1 << i.in_type, 1 << i.out_type
+    in_size, out_size, period = 1 << i.in_type, 1 << i.out_type, banks.period
+    reads, windows = banks.sets(banks.word_bytes), i.wy * i.wx * (1 + i.operands)
+    operands = ((i.a, i.a_tile, i.a_row, i.a_pixel), (i.b, i.b_tile, i.b_row, i.b_pixel))[:1 + i.operands]
     for t in range(i.tiles):
         elems = i.elems if t < i.tiles - 1 else i.elems_last
         for y in range(i.ny):
             for x in range(i.nx):
                 for e in range(0, elems, group):
-                    count = min(group, elems - e) * out_size
-                    store = banks.bytes(i.c + t * i.c_tile + y * i.c_row + x * i.c_pixel + e * out_size, count)
-                    left = i.wy * i.wx * (1 + i.operands)
+                    stores = banks.sets(min(group, elems - e) * out_size)
+                    store = stores[(i.c + t * i.c_tile + y * i.c_row + x * i.c_pixel + e * out_size) % period]
+                    left = windows
                     for wy in range(i.wy):
                         iy = i.y_start + y * i.y_step + wy * i.wy_step
                         for wx in range(i.wx):
                             ix = i.x_start + x * i.x_step + wx * i.wx_step
                             inside = 0 <= iy < i.height and 0 <= ix < i.width
-                            for at, tile, row, pixel in (((i.a, i.a_tile, i.a_row, i.a_pixel),
-                                                          (i.b, i.b_tile, i.b_row, i.b_pixel))[:1 + i.operands]):
+                            for at, tile, row, pixel in operands:
                                 left -= 1
-                                yield (banks.read(at + t * tile + iy * row + ix * pixel + e * in_size) if inside else 0,
-                                       store if left == 0 else 0)
+                                yield (reads[(at + t * tile + iy * row + ix * pixel + e * in_size) % period]
+                                       if inside else 0, store if left == 0 else 0)
 
 
 class _Visitor:
