@@ -9,9 +9,9 @@ import numpy as np
 
 from systolith.rtl.depthwise import DepthwiseUnit
 from systolith.rtl.isa import DEPTHWISE
-from systolith.rtl.ports import Give, Retired, Take
 from tb.harness import parameters
-from tb.streams import PATIENCE, Sink, Source, read, sample, serve_read, serve_write, stalls, start, unpack
+from tb.streams import PATIENCE, serve_read, serve_write, stalls
+from tb.units import execute
 from tests.depthwise_cases import DepthwiseCases
 
 LIMIT = 20 * PATIENCE
@@ -34,27 +34,7 @@ async def instructions(dut: Any) -> None:
     program = DepthwiseCases(cols, cols, word_bytes).program(12, semaphores=True)
     expected = program.result(cols, word_bytes)
     memory = bytearray(program.memory.tobytes())
-    source = Source(dut, "instruction", DEPTHWISE.layout())
-    take, give = Sink(dut, "take", Take), Sink(dut, "give", Give)
     serve_read(dut, "read", memory, 5, stalls(1))
     serve_write(dut, "write", memory, word_bytes, stalls(2))
-    await start(dut)
-    source.feed(program.words(), stalls(3))
-    ends = [cocotb.start_soon(take.check(program.semaphores("wait"), stalls(4), LIMIT)),
-            cocotb.start_soon(give.check(program.semaphores("signal"), stalls(5), LIMIT))]
-    tags: list[int] = []
-    for _ in range(LIMIT):
-        retired, error = await sample(dut, dut.retired, dut.error)
-        assert not error
-        end = unpack(Retired, retired)
-        if end["valid"]:
-            tags.append(end["tag"])
-        if len(tags) == len(program.instructions):
-            break
-    assert tags == [i.tag for i in program.instructions]
-    for end in ends:
-        await end
-    for _ in range(5):
-        await sample(dut, dut.clk)
-    assert not read(dut.busy)
+    await execute(dut, DEPTHWISE.layout(), program.words(), program, {}, LIMIT)
     np.testing.assert_array_equal(np.frombuffer(memory, np.uint8), expected)
