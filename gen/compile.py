@@ -20,8 +20,9 @@ from systolith.rtl.isa import FieldError, Instruction
 
 RING_PART = 16
 """The ring of weight tiles takes this part of the unified memory, at most."""
-RING_TILES = 128
-OPTIMISE = ("cycles", "memory", "balanced")
+RING_TILES = {"cycles": 128, "memory": 16, "balanced": 128}
+"""And so many tiles at most; what few of them cost in cycles, a few per cent, little memory is worth."""
+OPTIMISE = tuple(RING_TILES)
 NAME = 40
 """Characters of a tensor's name that a message shows."""
 
@@ -97,13 +98,13 @@ def _emit(s: Schedule, image: _Image, layout: Layout) -> Emitter:
     return emitter
 
 
-def _finish(emitter: Emitter, layout: Layout, scratch_byte: int) -> tuple[list[int], dict[Issued, int]]:
+def _finish(emitter: Emitter, layout: Layout, scratch_byte: int, slots: int) -> tuple[list[int], dict[Issued, int]]:
     """Words of the program, and each instruction's number within its unit."""
     start: list[Instruction] = []
     if layout.ring_tiles:
         start.append(isa.SYNC(signal0=WEIGHT_FREE, signal0_count=layout.ring_tiles))
     instructions, numbers = emitter.program.instructions(start, scratch_byte)
-    return [word for instruction in instructions for word in instruction.encode()], numbers
+    return isa.assemble(instructions, slots), numbers
 
 
 def _layers(s: Schedule, macs: dict[str, int]) -> list[Layer]:
@@ -164,7 +165,7 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
     graph = run_integer_passes(graph)
     _check(graph)
     if ring_tiles is None:
-        ring_tiles = min(RING_TILES, max(4, capacity // RING_PART // config.weight_tile_bytes))
+        ring_tiles = min(RING_TILES[goal.optimise], max(4, capacity // RING_PART // config.weight_tile_bytes))
     fast = schedule(graph, config)
     missing = None
     if goal.optimise == "cycles":
@@ -220,14 +221,16 @@ def compile_schedule(s: Schedule, ring_tiles: int, capacity: int | None = None,
 
     lay_out(0)
     _emit(s, image, layout)  # fills the pool
-    lay_out(0)
-    words, _ = _finish(_emit(s, image, layout), layout, 0)
-    sizes = lay_out(_align(4 * len(words), word))
+    room, needed = 0, word
+    while needed > room:  # the addresses after the program depend on its size, and a little the other way round
+        room = needed
+        sizes = lay_out(room)
+        emitter = _emit(s, image, layout)
+        words, numbers = _finish(emitter, layout, layout.pool + len(s.network.pool), config.instruction_slots)
+        needed = _align(4 * len(words), word)
     sizes |= {"total": sum(sizes.values()), "capacity": capacity or config.memory_bytes}
     if sizes["total"] > sizes["capacity"]:
         raise _does_not_fit(s, config, activations, sizes)
-    emitter = _emit(s, image, layout)
-    words, numbers = _finish(emitter, layout, layout.pool + len(s.network.pool))
     memory = np.array(words, "<u4").tobytes().ljust(sizes["program"], b"\0")
     memory += bytes(s.network.pool).ljust(len(s.network.pool) + word, b"\0") + b"".join(held.values())
     if not layout.ring_tiles:

@@ -49,6 +49,9 @@ class Config:
     """Bytes a cycle of the external memory port; 0: the machine has none."""
     queue_words: int = 64
     """Depth of a unit's instruction queue, 32-bit words."""
+    instruction_slots: int = 16
+    """Instructions of each unit that the sequencer keeps, for the compact form of later ones; a power of two up to
+    16."""
     multiplier: str = "generic"
     """DSP back end of the array: generic, ecp5 or ice40."""
     watchdog_cycles: int = 65536
@@ -93,6 +96,8 @@ class Config:
                               f"not {self.external_bytes}")
         if self.queue_words < 32:
             raise ConfigError(f"queue_words must hold the longest instruction (32), not {self.queue_words}")
+        if not (_power_of_two(self.instruction_slots) and self.instruction_slots <= 16):
+            raise ConfigError(f"instruction_slots must be a power of two up to 16, not {self.instruction_slots}")
         if self.multiplier not in MULTIPLIERS:
             raise ConfigError(f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}")
         if self.watchdog_cycles < 1024:

@@ -8,8 +8,15 @@ the opcode names the unit. Instructions of a unit go on with
 - word 2: semaphores that it signals (it gives `count` to each when its last effect is in memory),
 - words 3, 4, 5: addresses A, B, C in the unified memory. The sequencer adds the address register that
   `*_register` names (register 0 is always 0) to each before it passes the instruction on.
+
+The sequencer keeps the last instruction of each unit for each slot, which is its tag modulo the machine's
+`instruction_slots`. With them a program gets short: an instruction may stand in it in compact form. Then bit 7 of its
+opcode is 1, in the place of the length is a slot of its unit, and a word follows whose bit k says that word k comes
+next, in order. Its other words are those of the instruction in that slot, as they stood in the program: without address
+registers. Bits of words that it does not have are 0.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +25,8 @@ from amaranth.lib import data
 
 from .config import ADDRESS_BITS
 
+COMPACT = 0x80
+"""Bit of the opcode: an instruction in compact form."""
 SEMAPHORES = 16
 """Counting semaphores; number 0 is "none". A count is at most `2**SEMAPHORE_BITS - 1`."""
 SEMAPHORE_BITS = 16
@@ -151,23 +160,87 @@ class IllegalInstruction(ValueError):
     """Words that are no instruction."""
 
 
-def decode(words: list[int], at: int = 0) -> Instruction:
-    """The instruction that starts at `words[at]`; `IllegalInstruction` where there is none."""
-    opcode, length = words[at] & 0xFF, words[at] >> 8 & 0xFF
-    kind = BY_OPCODE.get(opcode)
-    if kind is None or length != kind.length or at + length > len(words):
-        raise IllegalInstruction(f"word {words[at]:#010x} at {4 * at:#x} starts no instruction")
-    values = {}
-    for word, bits in zip(kind.words, words[at:at + length], strict=True):
-        offset = 0
-        for field in word:
-            value = bits >> offset & (1 << field.width) - 1
-            if field.signed and value >> field.width - 1:
-                value -= 1 << field.width
-            if field.name:
-                values[field.name] = value
-            offset += field.width
-    return Instruction(kind, values)
+class Expander:
+    """Reads the instructions of a program one after the other, in the order in which they are executed.
+
+    slots: how many instructions of each unit are kept.
+    """
+
+    def __init__(self, slots: int = 1) -> None:
+        self._slots = slots
+        self._kept: dict[tuple[int, int], list[int]] = {}  # by opcode and slot
+
+    def expand(self, words: Sequence[int], at: int) -> tuple[list[int], int]:
+        """The whole form of the instruction that starts at `words[at]`, and the index after it; `IllegalInstruction`
+        where there is none."""
+        header = words[at] if at < len(words) else 0
+        opcode, second = header & 0xFF & ~COMPACT, header >> 8 & 0xFF
+        kind, base = BY_OPCODE.get(opcode), self._kept.get((opcode, second))
+        illegal = IllegalInstruction(f"word {header:#010x} at {4 * at:#x} starts no instruction")
+        if kind is None or (base is None or at + 1 >= len(words) if header & COMPACT else second != kind.length):
+            raise illegal
+        if header & COMPACT and base:
+            given = [k for k in range(1, kind.length) if words[at + 1] >> k & 1]
+            end = at + 2 + len(given)
+            whole = [header & 0xFFFF0000 | kind.length << 8 | opcode, *base[1:]]
+            for k, word in zip(given, words[at + 2:end], strict=False):
+                whole[k] = word
+        else:
+            whole, end = list(words[at:at + kind.length]), at + kind.length
+        if end > len(words):
+            raise illegal
+        if opcode >> 4:
+            self._kept[opcode, (header >> 16) % self._slots] = whole
+        return whole, end
+
+    def decode(self, words: Sequence[int], at: int) -> tuple[Instruction, int]:
+        """The same as an instruction."""
+        whole, end = self.expand(words, at)
+        kind = BY_OPCODE[whole[0] & 0xFF]
+        values = {}
+        for word, bits in zip(kind.words, whole, strict=True):
+            offset = 0
+            for field in word:
+                value = bits >> offset & (1 << field.width) - 1
+                if field.signed and value >> field.width - 1:
+                    value -= 1 << field.width
+                if field.name:
+                    values[field.name] = value
+                offset += field.width
+        return Instruction(kind, values), end
+
+
+def decode(words: Sequence[int], at: int = 0) -> Instruction:
+    """The instruction in whole form that starts at `words[at]`; `IllegalInstruction` where there is none."""
+    return Expander().decode(words, at)[0]
+
+
+def assemble(instructions: Iterable[Instruction], slots: int) -> list[int]:
+    """The words of a program, with instructions in compact form where that is shorter.
+
+    What comes first in a loop or after one is whole, as what is kept then is not the same in each turn.
+    """
+    out: list[int] = []
+    kept: dict[tuple[int, int], list[int]] = {}
+    for instruction in instructions:
+        kind, whole = instruction.kind, instruction.encode()
+        best = None
+        for slot in range(slots):
+            if base := kept.get((kind.opcode, slot)):
+                changed = [k for k in range(1, kind.length) if whole[k] != base[k]]
+                if best is None or len(changed) < len(best[1]):
+                    best = slot, changed
+        if best and 2 + len(best[1]) < kind.length:
+            slot, changed = best
+            out += [whole[0] & 0xFFFF0000 | slot << 8 | COMPACT | kind.opcode, sum(1 << k for k in changed),
+                    *(whole[k] for k in changed)]
+        else:
+            out += whole
+        if kind in (LOOP, NEXT):
+            kept.clear()
+        elif kind.opcode >> 4:
+            kept[kind.opcode, instruction.tag % slots] = whole
+    return out
 
 
 _HEADER = (_u("opcode", 8, "what to do; the high digit names the unit"), _u("length", 8, "words of the instruction"),
@@ -377,17 +450,19 @@ docs/numerics.md.""",
 
 TYPES = (END, LOOP, NEXT, ADDRESS, SYNC, MOVE_IN, ARRAY, VECTOR, MOVE_OUT, DEPTHWISE, SOFTMAX)
 BY_OPCODE = {kind.opcode: kind for kind in TYPES}
+LONGEST = max(kind.length for kind in TYPES) + 1
+"""Words of an instruction in either form, at most."""
 UNITS = {1: "move_in", 2: "array", 3: "vector", 4: "move_out", 5: "depthwise", 6: "softmax"}
 """Units by the high digit of the opcode; 0 is the sequencer itself."""
 
 
-def disassemble(words: list[int]) -> list[str]:
-    """A program as text, an instruction a line, up to the last word."""
-    lines, at = [], 0
+def disassemble(words: Sequence[int], slots: int = 1) -> list[str]:
+    """A program as text, an instruction a line, up to the last word; slots: see `Expander`."""
+    lines, at, expander = [], 0, Expander(slots)
     while at < len(words):
-        instruction = decode(words, at)
+        instruction, end = expander.decode(words, at)
         lines.append(f"{4 * at:06x}  {instruction}")
-        at += instruction.kind.length
+        at = end
     return lines
 
 

@@ -94,7 +94,8 @@ class Machine(wiring.Component):
         c = self.config
         m.submodules.memory = memory = self._memory
         m.submodules.counters = self._counters
-        self._sequencer = Sequencer(c.word_bytes, c.memory_bytes, tuple(self.units), c.watchdog_cycles)
+        self._sequencer = Sequencer(c.word_bytes, c.memory_bytes, tuple(self.units), c.watchdog_cycles,
+                                    c.instruction_slots)
         m.submodules.sequencer = self._sequencer
         m.submodules.registers = registers = HostRegisters(
             c.word_bytes, c.memory_bytes, self._counters.names, config_hash=c.hash)

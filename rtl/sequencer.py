@@ -3,7 +3,7 @@
 import enum
 
 from amaranth import Cat, Module, Mux, ResetInserter, Signal, Value, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import isa
@@ -33,12 +33,15 @@ class State(enum.IntEnum):
     """waits until every unit is idle"""
     FAILED = 7
     CLEAR = 8
+    MASK = 9
+    """waits for the mask of an instruction in compact form"""
 
 
 class Sequencer(wiring.Component):
     """Fetches a program from memory and executes it up to END.
 
-    Instructions of a unit go to its queue, a word a cycle, with the address register that words 3, 4 and 5 name added.
+    Instructions of a unit go to its queue, a word a cycle, with the address register that words 3, 4 and 5 name added;
+    those in compact form are made whole (see `isa`), which costs one cycle more.
     END, LOOP, NEXT, ADDRESS and SYNC are executed here, in 3 to 5 cycles; a NEXT that repeats costs a fetch as well.
     A full queue holds everything behind it up. Address registers and the units (see `unit_reset`) start each run as
     after power-up.
@@ -51,6 +54,7 @@ class Sequencer(wiring.Component):
     word_bytes: of the memory port. memory_bytes: size of the memory.
     units: names of the units that the machine has, out of `isa.UNITS`; opcodes of others are illegal.
     watchdog_cycles: cycles without progress after which it stops with TIMEOUT.
+    slots: instructions of each unit that are kept, a power of two up to 16.
     reset_cycles: how long `clear` holds `unit_reset`: longer than any answer to a unit is under way.
 
     Members
@@ -69,7 +73,7 @@ class Sequencer(wiring.Component):
     """
 
     def __init__(self, word_bytes: int, memory_bytes: int, units: tuple[str, ...], watchdog_cycles: int,
-                 reset_cycles: int = 64) -> None:
+                 slots: int = 1, reset_cycles: int = 64) -> None:
         for name in units:
             if name not in isa.UNITS.values():
                 raise ValueError(f"units must be out of {', '.join(isa.UNITS.values())}, not {name!r}")
@@ -83,6 +87,7 @@ class Sequencer(wiring.Component):
         self._loops = LoopStack(isa.LOOP_DEPTH)
         self._faults = Faults(self.units, watchdog_cycles)
         self.reset_cycles = reset_cycles
+        self._slots = slots
         bits = data.StructLayout({name: 1 for name in self.units.values()})
         super().__init__({
             "memory": Out(MemoryReadPort(word_bytes)),
@@ -126,10 +131,10 @@ class Sequencer(wiring.Component):
         self._state = Signal(State)
         self._at = Signal(ADDRESS_BITS)  # address of the fetcher's word
         self._header = Signal(32, reset_less=True)
-        self._index = Signal(8)  # of the fetcher's word within its instruction
+        self._index = Signal(8)  # of the next word of the instruction
         self._operands = Signal(data.ArrayLayout(unsigned(32), 2), reset_less=True)
         with m.If(self._fetch.o.valid & self._fetch.o.ready):
-            m.d.sync += [self._at.eq(self._at + 4), self._index.eq(self._index + 1)]
+            m.d.sync += self._at.eq(self._at + 4)
         self._take_words(m)
         self._execute(m)
         self._start(m)
@@ -149,43 +154,93 @@ class Sequencer(wiring.Component):
         kinds = [kind for kind in isa.TYPES if kind.opcode >> 4 in numbers]
         return Cat(word[:16] == (kind.opcode | kind.length << 8) for kind in kinds).any()
 
+    def _starts_compact(self, word: Value) -> Value:
+        """The same for the compact form of a unit's instruction."""
+        kinds = [kind for kind in isa.TYPES if kind.opcode >> 4 in self.units]
+        return (Cat(word[:8] == (kind.opcode | isa.COMPACT) for kind in kinds).any()
+                & (word[8:16] < self._slots))
+
     def _take_words(self, m: Module) -> None:
-        """States HEADER, PASS and OPERANDS: words from the fetcher to a unit or into `_operands`."""
+        """States HEADER, MASK, PASS and OPERANDS: words from the fetcher to a unit or into `_operands`."""
         fetched, send = self._fetch.o, self._dispatch.i
-        own, known = Signal(), Signal()
-        last = Signal()
+        own, whole, compact = Signal(), Signal(), Signal()
+        header = Signal(32)  # as in the whole form
+        last, given = Signal(), Signal()
+        mask = Signal(31, reset_less=True)  # bit 0: the next word is given
+        base = Signal(range(max(2, self._slots)), reset_less=True)
+        advance = Signal()
+        kept, known = self._keep(m, base, advance, send.payload.word)
         m.d.comb += [
             own.eq(self._starts(fetched.payload, {0})),
-            known.eq(self._starts(fetched.payload, set(self.units))),
+            whole.eq(self._starts(fetched.payload, set(self.units))),
+            compact.eq(self._starts_compact(fetched.payload)),
+            header.eq(fetched.payload),
             last.eq(self._index == self._header[8:16] - 1),
-            send.payload.word.eq(fetched.payload),
+            given.eq(mask[0]),
+            send.payload.word.eq(Mux(given, fetched.payload, kept)),
             send.payload.unit.eq(self._header[4:8]),
             send.payload.address.eq((self._index >= 3) & (self._index <= 5)),
         ]
+        with m.If(compact):
+            m.d.comb += header[7].eq(0)
+            for kind in isa.TYPES:
+                with m.If(fetched.payload[4:7] == kind.opcode >> 4):
+                    m.d.comb += header[8:16].eq(kind.length)
         with m.If((self._state == State.HEADER) & fetched.valid):
-            m.d.sync += [self._header.eq(fetched.payload), self.pc.eq(self._at)]
-            m.d.comb += [send.payload.unit.eq(fetched.payload[4:8]), send.payload.address.eq(0)]
-            with m.If(known):
+            m.d.sync += [self._header.eq(header), self.pc.eq(self._at), base.eq(fetched.payload[8:]),
+                         self._index.eq(1), mask.eq(~0)]
+            m.d.comb += [send.payload.word.eq(header), send.payload.unit.eq(header[4:8]), send.payload.address.eq(0)]
+            with m.If(whole | compact):
                 m.d.comb += [send.valid.eq(1), fetched.ready.eq(send.ready)]
             with m.Elif(own):
                 m.d.comb += fetched.ready.eq(1)
             with m.Else():
                 self._fail(m, ErrorCode.ILLEGAL_INSTRUCTION, self._at)
             with m.If(fetched.ready):
-                m.d.sync += [self._index.eq(1), self._state.eq(Mux(known, State.PASS, State.OPERANDS))]
+                m.d.sync += self._state.eq(Mux(whole, State.PASS, Mux(compact, State.MASK, State.OPERANDS)))
                 with m.If(own & (fetched.payload[8:16] == 1)):
                     m.d.sync += self._state.eq(State.EXECUTE)
+        with m.If((self._state == State.MASK) & fetched.valid):
+            m.d.comb += fetched.ready.eq(1)
+            m.d.sync += [mask.eq(fetched.payload[1:]), self._state.eq(State.PASS)]
+            with m.If(~known):
+                self._fail(m, ErrorCode.ILLEGAL_INSTRUCTION, self.pc)
         with m.If(self._state == State.PASS):
-            m.d.comb += [send.valid.eq(fetched.valid), fetched.ready.eq(send.ready)]
-            with m.If(fetched.valid & send.ready & last):
-                m.d.sync += self._state.eq(State.HEADER)
+            m.d.comb += [send.valid.eq(fetched.valid | ~given), fetched.ready.eq(send.ready & given),
+                         advance.eq(send.valid & send.ready)]
+            with m.If(advance):
+                m.d.sync += [self._index.eq(self._index + 1), mask.eq(mask >> 1)]
+                with m.If(last):
+                    m.d.sync += self._state.eq(State.HEADER)
         with m.If((self._state == State.OPERANDS) & fetched.valid):
             m.d.comb += fetched.ready.eq(1)
-            m.d.sync += self._operands[self._index == 2].eq(fetched.payload)
+            m.d.sync += [self._operands[self._index == 2].eq(fetched.payload), self._index.eq(self._index + 1)]
             with m.If(last):
                 m.d.sync += self._state.eq(State.EXECUTE)
-        with m.If(self._state.matches(State.HEADER, State.PASS, State.OPERANDS) & self._fetch.past_end):
+        wanting = self._state.matches(State.HEADER, State.MASK, State.OPERANDS) | ((self._state == State.PASS) & given)
+        with m.If(wanting & self._fetch.past_end):
             self._fail(m, ErrorCode.ADDRESS_OUT_OF_RANGE, self._at)
+
+    def _keep(self, m: Module, base: Signal, advance: Signal, word: Value) -> tuple[Value, Value]:
+        """Keeps the words of each unit's instructions by slot. The word at `_index` of the one in slot `base` of the
+        header's unit, and whether there is one since the start."""
+        bits = (self._slots - 1).bit_length()
+        words = 1 << (isa.LONGEST - 1).bit_length() - 1
+        m.submodules.kept = kept = memory.Memory(shape=32, depth=8 * self._slots * words, init=[])
+        read, write = kept.read_port(), kept.write_port()
+        unit, slot = self._header[4:7], self._header[16:16 + bits]
+        written = Signal(8 * self._slots)
+        index = Mux(advance, self._index + 1, self._index)
+        m.d.comb += [
+            read.addr.eq(Cat(index[:words.bit_length() - 1], base[:bits], unit)),
+            write.addr.eq(Cat(self._index[:words.bit_length() - 1], slot, unit)),
+            write.data.eq(word), write.en.eq(advance),
+        ]
+        with m.If(self.unit_reset):
+            m.d.sync += written.eq(0)
+        with m.Elif(advance):
+            m.d.sync += written.bit_select(Cat(slot, unit), 1).eq(1)
+        return read.data, written.bit_select(Cat(base[:bits], unit), 1)
 
     def _execute(self, m: Module) -> None:
         """States EXECUTE and END: the sequencer's own instructions."""

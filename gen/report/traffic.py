@@ -11,12 +11,11 @@ from .model import Traffic
 _SIZES = {isa.INT8: 1, isa.INT16: 2, isa.INT32: 4}
 
 
-def executed(words: list[int]) -> Iterator[tuple[Instruction, int]]:
-    """Each instruction of a program up to END, in order, and how often it is executed."""
-    at, loops = 0, [1]
+def executed(words: list[int], slots: int = 1) -> Iterator[tuple[Instruction, int]]:
+    """Each instruction of a program up to END, in order, and how often it is executed; slots: see `isa.Expander`."""
+    at, loops, expander = 0, [1], isa.Expander(slots)
     while at < len(words):
-        instruction = isa.decode(words, at)
-        at += instruction.kind.length
+        instruction, at = expander.decode(words, at)
         yield instruction, loops[-1]
         if instruction.kind is isa.END:
             return

@@ -94,16 +94,16 @@ class Machine:
         words = self.memory[:self.memory.size // 4 * 4].view("<u4")
         registers = [0] * isa.ADDRESS_REGISTERS
         loops: list[list[int]] = []
+        expander = isa.Expander(self.config.instruction_slots)
         at = entry // 4
         mask = (1 << isa.ADDRESS_BITS) - 1
         while True:
+            start = at
             try:
-                instruction = isa.decode(words[at:at + 32].tolist()) if at < len(words) else None
+                instruction, length = expander.decode(words[at:at + isa.LONGEST].tolist(), 0)
             except isa.IllegalInstruction:
-                instruction = None
-            if instruction is None:
-                raise MachineError(f"ILLEGAL_INSTRUCTION at {4 * at:#x}")
-            at += instruction.kind.length
+                raise MachineError(f"ILLEGAL_INSTRUCTION at {4 * at:#x}") from None
+            at += length
             if instruction.kind is isa.END:
                 self._waiting["sequencer"] = "the units to end"
                 while any(self._busy.values()) or any(self._queues.values()):
@@ -113,10 +113,10 @@ class Machine:
             elif instruction.kind is isa.LOOP:
                 loops.append([at, instruction.count])
                 if len(loops) > isa.LOOP_DEPTH or instruction.count == 0:
-                    raise MachineError(f"LOOP_NESTING at {4 * (at - 2):#x}")
+                    raise MachineError(f"LOOP_NESTING at {4 * start:#x}")
             elif instruction.kind is isa.NEXT:
                 if not loops:
-                    raise MachineError(f"LOOP_NESTING at {4 * (at - 1):#x}")
+                    raise MachineError(f"LOOP_NESTING at {4 * start:#x}")
                 loops[-1][1] -= 1
                 if loops[-1][1]:
                     at = loops[-1][0]

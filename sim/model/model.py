@@ -24,7 +24,7 @@ def _units(shared: Shared, words: list[int], entry: int) -> dict[str, Unit]:
     c = shared.config
     units: list[Unit] = [ArrayUnit(shared), VectorUnit(shared)]
     if c.external_bytes:
-        port = Port() if moves_out(words, entry) else None
+        port = Port() if moves_out(words, entry, c.instruction_slots) else None
         units = [MoveIn("move_in", shared, port), *units, MoveOut("move_out", shared, port)]
     if c.depthwise_lanes:
         units.append(DepthwiseUnit(shared))

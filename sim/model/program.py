@@ -25,23 +25,27 @@ def _places(opcode: int) -> tuple[tuple[str, int, int, int, int], ...]:
     return tuple(out)
 
 
-def decode(words: list[int], at: int) -> tuple[isa.InstructionType, Fields]:
-    """The instruction that starts at `words[at]`, with the values that `isa.decode` gives it."""
-    header = words[at] if at < len(words) else 0
-    kind = isa.BY_OPCODE.get(header & 0xFF)
-    if kind is None or header >> 8 & 0xFF != kind.length or at + kind.length > len(words):
-        raise MachineError(f"ILLEGAL_INSTRUCTION at {4 * at:#x}")
+def decode(words: list[int], at: int, expander: isa.Expander) -> tuple[isa.InstructionType, Fields, int]:
+    """The instruction that starts at `words[at]`, with the values that `expander` would give it; the index after it."""
+    try:
+        whole, end = expander.expand(words, at)
+    except isa.IllegalInstruction:
+        raise MachineError(f"ILLEGAL_INSTRUCTION at {4 * at:#x}") from None
+    kind = isa.BY_OPCODE[whole[0] & 0xFF]
     values = {}
     for name, word, offset, mask, sign in _places(kind.opcode):
-        value = words[at + word] >> offset & mask
+        value = whole[word] >> offset & mask
         values[name] = value - 2 * sign if value & sign else value
-    return kind, SimpleNamespace(**values)
+    return kind, SimpleNamespace(**values), end
 
 
-def moves_out(words: list[int], at: int) -> bool:
+def moves_out(words: list[int], at: int, slots: int) -> bool:
     """Whether a program has an instruction for the mover out."""
-    while at < len(words) and (kind := isa.BY_OPCODE.get(words[at] & 0xFF)) is not None and kind is not isa.END:
-        if kind is isa.MOVE_OUT:
-            return True
-        at += kind.length
-    return False
+    expander, opcode = isa.Expander(slots), 0
+    while opcode not in (isa.END.opcode, isa.MOVE_OUT.opcode):
+        try:
+            whole, at = expander.expand(words, at)
+        except isa.IllegalInstruction:
+            return False
+        opcode = whole[0] & 0xFF
+    return opcode == isa.MOVE_OUT.opcode

@@ -35,13 +35,11 @@ class Sequencer(Unit):
         jump = JUMP + self.shared.banks.aligned_latency
         at, time = self._entry, jump
         loops: list[list[int]] = []
-        known: dict[int, tuple[isa.InstructionType, Fields]] = {}
+        expander = isa.Expander(self.config.instruction_slots)
         while True:
             self.clock = time
-            if at not in known:
-                known[at] = decode(self._words, at)
-            kind, i = known[at]
-            at += kind.length
+            start, compact = at, self._words[at] & isa.COMPACT if at < len(self._words) else 0
+            kind, i, at = decode(self._words, at, expander)
             if kind is isa.END:
                 while (end := self._finished()) is None:
                     self.waits_for = "the units to end"
@@ -50,12 +48,12 @@ class Sequencer(Unit):
                 yield True
             elif kind is isa.LOOP:
                 if len(loops) == isa.LOOP_DEPTH or not i.count:
-                    raise MachineError(f"LOOP_NESTING at {4 * (at - kind.length):#x}")
+                    raise MachineError(f"LOOP_NESTING at {4 * start:#x}")
                 loops.append([at, i.count])
                 time += 3
             elif kind is isa.NEXT:
                 if not loops:
-                    raise MachineError(f"LOOP_NESTING at {4 * (at - kind.length):#x}")
+                    raise MachineError(f"LOOP_NESTING at {4 * start:#x}")
                 time += 2
                 loops[-1][1] -= 1
                 if loops[-1][1]:
@@ -69,7 +67,7 @@ class Sequencer(Unit):
                 time = max(given + 1, self.signal(i, given))
                 yield True
             else:
-                time = yield from self._dispatch(kind, i, time)
+                time = yield from self._dispatch(kind, i, time + (compact != 0))  # its mask takes a cycle
 
     def _dispatch(self, kind: isa.InstructionType, i: Fields, time: int) -> Generator[bool, None, int]:
         """Passes an instruction on from cycle `time`; the cycle after its last word."""
