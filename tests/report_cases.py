@@ -14,6 +14,7 @@ from systolith.gen.graph import Add, Conv2D, Graph, Pool2D, Reshape, Tensor
 from systolith.gen.report import Measurement, Report, console, run_report
 from systolith.gen.report.traffic import executed
 from systolith.rtl import isa
+from systolith.rtl.isa import Instruction
 from systolith.sim.rtl.engine import Event
 from tests.test_rtl_machine import CONFIG
 
@@ -76,7 +77,7 @@ def random_lines(artefact: Artefact, seed: int) -> tuple[list[Line], int]:
     is busy for as many cycles as rows."""
     random = np.random.default_rng(seed)
     lines: dict[str, Line] = {}
-    for instruction, times in executed(artefact.program):
+    for instruction, times in executed(artefact.program, artefact.config.instruction_slots):
         unit = isa.UNITS.get(instruction.kind.opcode >> 4)
         for _ in range(times if unit else 0):
             line = lines.setdefault(unit or "", Line(unit or ""))
@@ -118,6 +119,11 @@ def network(evil: bool = False) -> Graph:
 def artefact(evil: bool = False) -> Artefact:
     """`network` for a machine of 4 x 5 products with external memory."""
     return compile_graph(network(evil), CONFIG)
+
+
+def program() -> list[tuple[Instruction, int]]:
+    """The instructions of `artefact`, and how often each is executed."""
+    return list(executed(artefact().program, CONFIG.instruction_slots))
 
 
 @cache

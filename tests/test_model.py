@@ -186,8 +186,8 @@ def test_decoding(kind):
         values = {name: int(random.choice([0, 1, (1 << f.width - f.signed) - 1, -f.signed << f.width - 1]))
                   for name, f in kind.fields.items() if name not in ("opcode", "length")}
         words = [7, *kind(**values).encode()]
-        found, fields = decode(words, 1)
-        assert found is kind and vars(fields) == isa.decode(words, 1).values
+        found, fields, end = decode(words, 1, isa.Expander())
+        assert found is kind and vars(fields) == isa.decode(words, 1).values and end == len(words)
 
 
 WIDE = CONFIG.replace(word_bytes=16)

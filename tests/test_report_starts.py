@@ -9,14 +9,13 @@ from systolith.gen.bench import LATENCY
 from systolith.gen.errors import UserError
 from systolith.gen.report import Report, run_report
 from systolith.gen.report.timeline import is_mover
-from systolith.gen.report.traffic import executed
 from systolith.gen.run import Session, random_inputs
 from systolith.rtl import isa
 from systolith.rtl.bench_top import BenchTop
 from systolith.sim.rtl.engine import Event
 from systolith.sim.rtl.starts import FirstBusy, Starts, split
 from systolith.sim.rtl.verilator import find_tools
-from tests.report_cases import artefact
+from tests.report_cases import artefact, program
 from tests.streams import simulate
 from tests.test_rtl_machine import CONFIG
 
@@ -92,13 +91,13 @@ def test_a_real_machine_adds_up(report: Report) -> None:
     assert sum(layer.cycles or 0 for layer in report.layers) + report.cycles_outside == report.cycles
     assert 0 <= report.cycles_outside < 8
     assert report.external_read_bytes == report.traffic.external_read > 0
-    program = [(isa.UNITS.get(i.kind.opcode >> 4), i, times) for i, times in executed(artefact().program)]
+    line = [(isa.UNITS.get(i.kind.opcode >> 4), i, times) for i, times in program()]
     for unit in report.units:
-        assert unit.instructions == sum(times for name, _, times in program if name == unit.name)
+        assert unit.instructions == sum(times for name, _, times in line if name == unit.name)
         shares = [share for layer in report.layers for share in layer.units if share.unit == unit.name]
         assert unit.busy == sum(share.busy for share in shares)
         assert not unit.instructions or 0 < unit.active <= report.cycles
-    fed = sum(i.tiles * i.ky * i.kx * i.kc * i.rows_y * i.rows_x * n for name, i, n in program if name == "array")
+    fed = sum(i.tiles * i.ky * i.kx * i.kc * i.rows_y * i.rows_x * n for name, i, n in line if name == "array")
     assert next(unit.busy for unit in report.units if unit.name == "array") == fed
     for layer in report.layers:
         assert layer.utilisation is None or 0 <= layer.utilisation <= 1
