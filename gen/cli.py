@@ -13,7 +13,7 @@ from systolith.gen import report
 from systolith.gen.compile import Goal, compile_graph
 from systolith.gen.emit.artefact import Artefact, save
 from systolith.gen.errors import UserError
-from systolith.gen.files import read_arrays, require_folder, require_writable, write_arrays, write_json
+from systolith.gen.files import read_arrays, require_folder, require_writable, write_arrays, write_json, write_whole
 from systolith.gen.frontend import operators_table
 from systolith.gen.networks import KINDS, artefact_of, graph_of
 from systolith.gen.presets import PRESETS, preset
@@ -266,6 +266,35 @@ def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     report.console().print(table)
+
+
+@app.command(short_help="Measures how short activations become.",
+             epilog="Example: systolith codec activations.npz --split test --plot sizes.svg")
+def codec(
+    file: Annotated[Path, typer.Argument(
+        metavar="FILE", help="Tensors in int8 or uint8 (.npz: rows x columns x channels, or tokens x channels; a name "
+                             "NETWORK/TENSOR/SPLIT/ZERO_POINT tells more).")],
+    split: Annotated[str | None, typer.Option("--split", help="Only tensors of this split.")] = None,
+    zero_point: Annotated[int | None, typer.Option(
+        "--zero-point", help="Of tensors whose name has none; the most frequent value unless given.")] = None,
+    json_file: JsonFile = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Also draws the sizes to this file (.svg).")] = None,
+) -> None:
+    """Measures tensors in the machine's codec and in models of others: bits a value, share of each mode."""
+    from systolith.gen import codec_plot, codec_report
+    for path in (json_file, plot):
+        require_writable(path)
+    networks = codec_report.measure(codec_report.read_tensors(file, split, zero_point),
+                                    progress=lambda text: note(text, end="\r"))
+    terminal = report.console()
+    terminal.print(codec_report.size_table(networks))
+    terminal.print(codec_report.mode_table(networks))
+    for line in codec_plot.text_bars(networks):
+        print(line)
+    print(f"mean {codec_report.mean(networks, codec_report.SYSTOLITH):.3f} bits a value")
+    write_json(json_file, codec_report.record(networks))
+    if plot:
+        write_whole(plot, codec_plot.svg_bars(networks))
 
 
 @app.command(epilog="Example: systolith presets")

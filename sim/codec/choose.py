@@ -1,0 +1,48 @@
+"""The encoder's choice of a mode for each channel of a tile."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.rtl.codec.tables import CONST, COST_BITS, COSTS, MODE_BITS, MODES, TABLE_MODES, TAG_CHANNELS, ZERO
+
+from .symbols import RANK_BUCKET, Values, predictions, symbols
+
+_COSTS = np.array(COSTS)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`modes` [tiles, channels]; `tags` [tiles]: the mode of all channels, or `TAG_CHANNELS`."""
+
+    modes: NDArray[np.intp]
+    tags: NDArray[np.intp]
+
+
+def estimated_costs(values: Values, left: Values, upper: Values, centre: int) -> NDArray[np.int64]:
+    """What each table mode is taken to cost each channel: [tiles, channels, modes], in 1 / COST_BITS bit."""
+    table_set = int(values.shape[1] == 1)
+    costs = np.zeros((*values.shape[::3], TABLE_MODES), np.int64)
+    for predictor in {predictor for predictor, _ in MODES[table_set]}:
+        prediction, context = predictions(predictor, left, upper, centre)
+        bucket = RANK_BUCKET[symbols(values, prediction, centre)]
+        for mode, (used, _) in enumerate(MODES[table_set]):
+            if used == predictor:
+                costs[:, :, mode] = _COSTS[table_set, mode][context, bucket].sum((1, 2))
+    return costs
+
+
+def choose_modes(values: Values, left: Values, upper: Values, centre: int) -> Choice:
+    """ZERO and CONST where they can be; else the mode of least cost, the first of equals. One table for all channels
+    where that is taken to be cheaper than to name one for each."""
+    costs = estimated_costs(values, left, upper, centre)
+    zero = (values == centre).all((1, 2))
+    const = (values == values[:, :1, :1]).all((1, 2))
+    own = np.where(zero, 0, np.where(const, 8 * COST_BITS, costs.min(2)))
+    common = costs.sum(1)
+    together = common.min(1) < (own + MODE_BITS * COST_BITS).sum(1)
+    together &= ~zero.all(1)
+    shared = common.argmin(1)
+    modes = np.where(zero, ZERO, np.where(const, CONST, costs.argmin(2)))
+    return Choice(np.where(together[:, None], shared[:, None], modes), np.where(together, shared, TAG_CHANNELS))
