@@ -1,0 +1,171 @@
+"""Units of the payload: kept for each slot, and handed to the streams that ask, in order."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .decoder_ops import ANY_COLLISION, UNIT_COUNT_BITS, WORD_UNITS, Op, Sizes, choose
+from .decoder_walk import Start
+from .tables import LANES, UNIT_BITS
+
+WORD_BITS = WORD_UNITS * UNIT_BITS
+_SUPPLY = 3 * LANES
+"""Units that must be there for a step: two steps may be under way which have not taken theirs."""
+
+
+class DecoderUnits(wiring.Component):
+    """A ring of units for each slot, in as many banks as units are read in a cycle.
+
+    An op takes units in the cycle in which `op` has it; they are there in the next.
+
+    Parameters
+    ----------
+    sizes: of the decoder.
+
+    Members
+    -------
+    words: of each slot, a stream of 4 units, the first one lowest; each tile begins in a word of its own. starts,
+    supplied, clean: see `DecoderWalk`. op: what takes. hungry: lanes whose stream takes a unit if it has a channel.
+    taken, real, unit: of each lane, a cycle after the op: it takes a unit; from the payload, or zeros from behind it
+    (`unit` is something else then).
+    raw: the bytes of a step that is not coded. left: there were units left.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        self._sizes = sizes
+        super().__init__({
+            "words": In(stream.Signature(WORD_BITS)).array(sizes.slots),
+            "starts": In(Start(sizes)),
+            "supplied": Out(sizes.slots),
+            "clean": Out(sizes.slots),
+            "op": In(Op(sizes)),
+            "hungry": In(sizes.lanes),
+            "taken": Out(sizes.lanes),
+            "real": Out(sizes.lanes),
+            "unit": Out(data.ArrayLayout(UNIT_BITS, sizes.lanes)),
+            "raw": Out(8 * sizes.lanes),
+            "left": Out(1),
+        })
+        self._state = data.StructLayout({"pointer": range(sizes.ring), "real": UNIT_COUNT_BITS, "padding": 2,
+                                         "odd": 1})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        sizes, op = self._sizes, self.op
+        states = [Signal(self._state, name=f"state_{k}") for k in range(sizes.slots)]
+        now, then = states[-1], Signal(self._state)
+        m.d.sync += [later.eq(earlier) for later, earlier in zip(states, [then, *states], strict=False)]
+        wants, before = self._wants(m)
+        few = Mux(now.real >= LANES, LANES, now.real[:3])
+        real = Cat(few > count for count in before)
+        asked, units, short = Signal(range(LANES + 1)), Signal(range(LANES + 1)), Signal()
+        moved = Signal(4)  # bytes of a step that is not coded, from the first unit's first on
+        m.d.comb += [
+            then.eq(now), moved.eq(_count(op.active) + now.odd), short.eq(few < asked),
+            units.eq(Mux(short, few[:3] + Mux(op.skip, now.padding, 0), asked)),
+            then.pointer.eq(now.pointer + units), then.real.eq(Mux(short, 0, now.real - asked)),
+        ]
+        with m.If(op.skip):
+            m.d.comb += asked.eq(WORD_UNITS)
+            with m.If(short):
+                m.d.comb += then.padding.eq(0)
+        with m.Elif(op.raw & op.step):
+            m.d.comb += [asked.eq(moved >> 1), then.odd.eq(moved[0])]
+        with m.Else():
+            m.d.comb += asked.eq(before[-1] + wants[-1])
+        with m.If(op.start):
+            m.d.comb += [then.real.eq(op.units), then.padding.eq((-op.units)[:2]), then.odd.eq(0)]
+        m.d.sync += [self.taken.eq(wants), self.real.eq(real), self.left.eq(now.real != 0)]
+        clean, slot_before = Signal(sizes.slots), Signal.like(op.place.slot)
+        m.d.sync += slot_before.eq(op.place.slot)
+        for slot in range(sizes.slots):
+            with m.If(slot_before == slot):
+                m.d.sync += clean[slot].eq((states[0].real == 0) & (states[0].padding == 0))
+        m.d.comb += self.clean.eq(clean)
+        used = [Mux(op.place.slot == slot, units, 0) for slot in range(sizes.slots)]
+        read = self._store(m, now.pointer, used)
+        self._hand_out(m, read, now, before)
+        return m
+
+    def _wants(self, m: Module) -> tuple[Signal, list[Value]]:
+        """Which lanes take a unit, and how many do before each."""
+        sizes, op = self._sizes, self.op
+        wants = Signal(sizes.lanes)
+        header = Cat(op.header & op.active[lane] & (op.place.part * sizes.lanes % WORD_UNITS == 0)
+                     if lane % WORD_UNITS == 0 else Const(0, 1) for lane in range(sizes.lanes))
+        m.d.comb += wants.eq(header | op.active & (op.fill.replicate(sizes.lanes)
+                                                   | (op.step & op.coded).replicate(sizes.lanes) & self.hungry))
+        before: list[Value] = []
+        for lane in range(sizes.lanes):
+            count = Signal(range(max(2, lane + 1)), name=f"before_{lane}")
+            m.d.comb += count.eq(_count(wants[:lane]) if lane else 0)
+            before.append(count)
+        return wants, before
+
+    def _store(self, m: Module, pointer: Value, used: list[Value]) -> list[Value]:
+        """Takes words in, and reads the unit at `pointer` and the following ones: a cycle later, unit i of the ring in
+        bank i modulo the banks."""
+        sizes = self._sizes
+        row_bits = (sizes.ring // sizes.banks - 1).bit_length()
+        low = sizes.banks.bit_length() - 1
+        turn, write = Signal(range(sizes.slots), name="writer"), Signal()
+        if sizes.slots > 1:
+            m.d.sync += turn.eq(Mux(turn == sizes.slots - 1, 0, turn + 1))
+        word, place = Signal(WORD_BITS), Signal(row_bits + low - 2)
+        for slot in range(sizes.slots):
+            stored = Signal(range(sizes.ring + 1), name=f"stored_{slot}")
+            # words still to come, less 1: words of later tiles may be there already
+            missing = Signal(signed(UNIT_COUNT_BITS + 1), init=-1, name=f"missing_{slot}")
+            at, takes = Signal.like(place, name=f"at_{slot}"), Signal(name=f"takes_{slot}")
+            port = self.words[slot]
+            begins = self.starts.valid & (self.starts.slot == slot)
+            m.d.comb += [
+                port.ready.eq((turn == slot) & (stored <= sizes.ring - WORD_UNITS)),
+                takes.eq(port.ready & port.valid),
+                self.supplied[slot].eq((stored >= _SUPPLY) | (missing < 0)),
+            ]
+            m.d.sync += [
+                at.eq(at + takes),
+                stored.eq(stored + Mux(takes, WORD_UNITS, 0) - used[slot]),
+                missing.eq(missing + Mux(begins, self.starts.words, 0) - takes),
+            ]
+            with m.If(turn == slot):
+                m.d.comb += [write.eq(takes), word.eq(port.payload), place.eq(at)]
+        out = []
+        for bank in range(sizes.banks):
+            m.submodules[f"bank_{bank}"] = store = memory.Memory(
+                shape=UNIT_BITS, depth=sizes.ring // sizes.banks << (sizes.slots - 1).bit_length(), init=[],
+                attrs=ANY_COLLISION)
+            writer, reader = store.write_port(), store.read_port()
+            row = Signal(row_bits, name=f"row_{bank}")
+            m.d.comb += [
+                writer.addr.eq(Cat(place[low - 2:], turn)),
+                writer.data.eq(word.word_select(bank % WORD_UNITS, UNIT_BITS)),
+                writer.en.eq(write & (place[:low - 2] == bank // WORD_UNITS)),
+                row.eq(pointer[low:] + (pointer[:low] > bank)),
+                reader.addr.eq(Cat(row, self.op.place.slot)),
+            ]
+            out.append(reader.data)
+        return out
+
+    def _hand_out(self, m: Module, read: list[Value], now: data.View, before: list[Value]) -> None:
+        """Each lane's unit from the banks; and the bytes of a step that is not coded."""
+        sizes = self._sizes
+        low = sizes.banks.bit_length() - 1
+        units, odd = [], Signal()
+        for lane in range(sizes.lanes):
+            chosen = Signal(low, name=f"chosen_{lane}")
+            m.d.sync += chosen.eq(now.pointer[:low] + Mux(self.op.raw, lane, before[lane]))
+            units.append(choose(read, chosen))
+            m.d.comb += self.unit[lane].eq(units[lane])
+        m.d.sync += odd.eq(now.odd)
+        run = Cat(units[:sizes.lanes // 2 + 1])
+        m.d.comb += self.raw.eq(Mux(odd, run[8:], run))
+
+
+def _count(bits: Value) -> Value:
+    """Number of ones, as a tree."""
+    if len(bits) < 2:
+        return bits[:]
+    half = len(bits) // 2
+    return _count(bits[:half]) + _count(bits[half:])
