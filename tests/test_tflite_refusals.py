@@ -17,7 +17,7 @@ from systolith.gen.frontend.tflite_import import import_tflite
 from systolith.gen.frontend.tflite_operators import ADVICE, OPERATORS
 from systolith.gen.graph import Conv2D
 
-pytest.importorskip("tflite", reason="needs the package tflite: pip install 'systolith[tflite]'")
+pytest.importorskip("tflite", reason="needs the package tflite: pip install tflite")
 from tests import tflite_networks  # noqa: E402  the builder needs the package tflite
 from tests.tflite_build import Net  # noqa: E402
 
@@ -216,7 +216,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     path = tmp_path / "net.tflite"
     path.write_bytes(dense().write())
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(UserError, match=r"not installed; pip install 'systolith\[tflite\]'"):
+    with pytest.raises(UserError, match=r"not installed; pip install tflite"):
         import_model(path)
 
 

@@ -116,5 +116,5 @@ def random_samples(raw: bytes, count: int, seed: int) -> list[Sample]:
 
 def needs_litert() -> None:
     """Skips the calling module where what it compares with is not installed."""
-    pytest.importorskip("tflite", reason="needs the package tflite: pip install 'systolith[tflite]'")
+    pytest.importorskip("tflite", reason="needs the package tflite: pip install tflite")
     pytest.importorskip("ai_edge_litert.interpreter", reason="needs LiteRT: pip install 'systolith[dev]'")

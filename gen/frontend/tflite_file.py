@@ -97,7 +97,7 @@ def schema() -> ModuleType:
         return importlib.import_module("tflite")
     except ImportError:
         raise UserError("a .tflite file is read with the package tflite, which is not installed; "
-                        "pip install 'systolith[tflite]'") from None
+                        "pip install tflite") from None
 
 
 def read_file(path: str | Path) -> File:
