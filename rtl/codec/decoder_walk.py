@@ -15,7 +15,7 @@ MODE_LATENCY = 6
 """Cycles from the taking of a group's modes to a step that can read them."""
 
 
-class State(enum.Enum, shape=3):
+class State(enum.Enum):
     IDLE, HEADER, FILL, WAIT, STEP, CHECK, SKIP = range(7)
 
 
