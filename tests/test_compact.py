@@ -137,3 +137,17 @@ def test_the_end_of_memory() -> None:
                 seen.append(valid)
         simulate(dut, host, background=[read_server(dut.memory, memory), watch])
         assert sum(seen) == VECTOR.length + (VECTOR.length if not missing else 1)
+
+
+def test_a_run_keeps_nothing_for_the_next() -> None:
+    dut = make()
+    memory = image([*VECTOR().encode(), *END().encode()])
+    memory[2048:2056] = image([HEADER, 0])[:8]
+
+    async def host(ctx):
+        await accept_all(ctx, dut)
+        await run(ctx, dut)
+        assert ctx.get(dut.done)
+        await run(ctx, dut, 2048)
+        assert ctx.get(dut.failed) and status(ctx, dut) == (ErrorCode.ILLEGAL_INSTRUCTION, 2048)
+    simulate(dut, host, background=[read_server(dut.memory, memory)])
