@@ -98,13 +98,13 @@ def _emit(s: Schedule, image: _Image, layout: Layout) -> Emitter:
     return emitter
 
 
-def _finish(emitter: Emitter, layout: Layout, scratch_byte: int, slots: int) -> tuple[list[int], dict[Issued, int]]:
+def _finish(emitter: Emitter, layout: Layout, scratch_byte: int, config: Config) -> tuple[list[int], dict[Issued, int]]:
     """Words of the program, and each instruction's number within its unit."""
     start: list[Instruction] = []
     if layout.ring_tiles:
         start.append(isa.SYNC(signal0=WEIGHT_FREE, signal0_count=layout.ring_tiles))
-    instructions, numbers = emitter.program.instructions(start, scratch_byte)
-    return assembly.assemble(instructions, slots), numbers
+    instructions, numbers = emitter.program.instructions(start, scratch_byte, config.semaphores)
+    return assembly.assemble(instructions, config.instruction_slots), numbers
 
 
 def _layers(s: Schedule, macs: dict[str, int]) -> list[Layer]:
@@ -226,7 +226,7 @@ def compile_schedule(s: Schedule, ring_tiles: int, capacity: int | None = None,
         room = needed
         sizes = lay_out(room)
         emitter = _emit(s, image, layout)
-        words, numbers = _finish(emitter, layout, layout.pool + len(s.network.pool), config.instruction_slots)
+        words, numbers = _finish(emitter, layout, layout.pool + len(s.network.pool), config)
         needed = _align(4 * len(words), word)
     sizes |= {"total": sum(sizes.values()), "capacity": capacity or config.memory_bytes}
     if sizes["total"] > sizes["capacity"]:

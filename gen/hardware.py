@@ -24,7 +24,8 @@ def describe(machine: Machine) -> dict[str, Any]:
     return {
         "config": dataclasses.asdict(config),
         "config_hash": config.hash,
-        "address_map": {"registers": register_map([name.replace(".", "__") for name in machine.counter_names]),
+        "address_map": {"registers": register_map(
+            [name.replace(".", "__") for name in machine.counter_names], config.semaphores),
                         "memory": {"address": MEMORY_AT, "bytes": config.memory_bytes}},
         "latencies": machine.latencies | {"external_memory_in_simulation": LATENCY},
         "counters": machine.counter_names,

@@ -23,7 +23,7 @@ class Expander:
         """The whole form of the instruction that starts at `words[at]`, and the index after it; `IllegalInstruction`
         where there is none."""
         header = words[at] if at < len(words) else 0
-        opcode, second = header & 0xFF & ~COMPACT, header >> 8 & 0xFF
+        opcode, second = header & 0xFF, (header & ~COMPACT) >> 8 & 0xFF
         kind, base = BY_OPCODE.get(opcode), self._kept.get((opcode, second))
         illegal = IllegalInstruction(f"word {header:#010x} at {4 * at:#x} starts no instruction")
         if kind is None or (base is None or at + 1 >= len(words) if header & COMPACT else second != kind.length):

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import ADDRESS_BITS
-from .isa import MOVE_IN
+from .isa import MOVE_IN, SEMAPHORE_NUMBER_BITS
 from .issue import Signals
 from .ports import Burst, Take
 
@@ -16,7 +16,7 @@ MAX_BURST = 256
 class BlockEnd(data.Struct):
     """What is due when a block is done: 1 to `give`, and after the last block the instruction's signals."""
 
-    give: unsigned(4)
+    give: unsigned(SEMAPHORE_NUMBER_BITS)
     last: unsigned(1)
     signals: Signals
     tag: unsigned(16)

@@ -7,6 +7,8 @@ import zlib
 from dataclasses import dataclass
 
 MULTIPLIERS = ("generic", "ecp5", "ice40")
+MOST_PAGES = 65535
+"""Pages that the pager can number."""
 ADDRESS_BITS = 24
 """Bits of a byte address in the unified memory: every port and every instruction uses them."""
 
@@ -49,6 +51,12 @@ class Config:
     """Bytes a cycle of the external memory port; 0: the machine has none."""
     queue_words: int = 64
     """Depth of a unit's instruction queue, 32-bit words."""
+    codec_lanes: int = 8
+    """Values a cycle of the codec that packs activations into pages and unpacks them: 0 (none), 2, 4 or 8."""
+    page_bytes: int = 256
+    """Bytes of a page of packed activations, a power of two."""
+    outside_pages: int = 8192
+    """Pages that may lie in external memory, where there is one."""
     instruction_slots: int = 16
     """Instructions of each unit that the sequencer keeps, for the compact form of later ones; a power of two up to
     16."""
@@ -94,6 +102,13 @@ class Config:
                                         and 1 <= self.external_bytes <= self.word_bytes):
             raise ConfigError(f"external_bytes must be 0 or a power of two up to word_bytes ({self.word_bytes}), "
                               f"not {self.external_bytes}")
+        if self.codec_lanes not in (0, 2, 4, 8):
+            raise ConfigError(f"codec_lanes must be 0, 2, 4 or 8, not {self.codec_lanes}")
+        if not (_power_of_two(self.page_bytes) and max(64, self.word_bytes) <= self.page_bytes <= 4096):
+            raise ConfigError(f"page_bytes must be a power of two from {max(64, self.word_bytes)} to 4096, "
+                              f"not {self.page_bytes}")
+        if not 0 <= self.outside_pages <= MOST_PAGES - self.pages:
+            raise ConfigError(f"outside_pages must be from 0 to {MOST_PAGES - self.pages}, not {self.outside_pages}")
         if self.queue_words < 32:
             raise ConfigError(f"queue_words must hold the longest instruction (32), not {self.queue_words}")
         if not (_power_of_two(self.instruction_slots) and self.instruction_slots <= 16):
@@ -112,6 +127,16 @@ class Config:
     def weight_tile_bytes(self) -> int:
         """Bytes of one weight tile in memory: `rows` rows of `word_bytes` (columns past `cols` are padding)."""
         return self.rows * self.word_bytes
+
+    @property
+    def semaphores(self) -> int:
+        """Semaphores that the machine has."""
+        return 32 if self.codec_lanes else 16
+
+    @property
+    def pages(self) -> int:
+        """Pages that may be on the chip: as many as the unified memory holds."""
+        return self.memory_bytes // self.page_bytes
 
     @property
     def hash(self) -> int:

@@ -19,3 +19,7 @@ class ErrorCode(enum.IntEnum):
     """A LOOP nested too deep, or a NEXT without a LOOP (information: the instruction's address)."""
     TIMEOUT = 6
     """No unit made progress for `watchdog_cycles` (information: bit per unit that was busy)."""
+    OUT_OF_PAGES = 7
+    """PACK found no page, neither on the chip nor outside (information: its tag)."""
+    DAMAGED_STREAM = 8
+    """UNPACK found a tile that is damaged, or none (information: its tag)."""

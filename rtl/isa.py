@@ -10,8 +10,8 @@ the opcode names the unit. Instructions of a unit go on with
   `*_register` names (register 0 is always 0) to each before it passes the instruction on.
 
 The sequencer keeps the last instruction of each unit for each slot, which is its tag modulo the machine's
-`instruction_slots`. With them a program gets short: an instruction may stand in it in compact form. Then bit 7 of its
-opcode is 1, in the place of the length is a slot of its unit, and a word follows whose bit k says that word k comes
+`instruction_slots`. With them a program gets short: an instruction may stand in it in compact form. Then bit 15 of its
+header is 1, in the place of the length is a slot of its unit, and a word follows whose bit k says that word k comes
 next, in order. Its other words are those of the instruction in that slot, as they stood in the program: without address
 registers. Bits of words that it does not have are 0.
 """
@@ -24,11 +24,14 @@ from amaranth.lib import data
 
 from .config import ADDRESS_BITS
 
-COMPACT = 0x80
-"""Bit of the opcode: an instruction in compact form."""
-SEMAPHORES = 16
-"""Counting semaphores; number 0 is "none". A count is at most `2**SEMAPHORE_BITS - 1`."""
+COMPACT = 0x8000
+"""Bit of the header: an instruction in compact form."""
+SEMAPHORES = 32
+"""Counting semaphores that instructions can name; number 0 is "none". How many a machine has: `Config.semaphores`."""
+SEMAPHORE_NUMBER_BITS, TAKE_BITS = 5, 11
+"""Widths of a semaphore's number and of what is taken or given at a time."""
 SEMAPHORE_BITS = 16
+"""A count is at most `2**SEMAPHORE_BITS - 1`."""
 ADDRESS_REGISTERS = 16
 LOOP_DEPTH = 4
 
@@ -161,7 +164,8 @@ _HEADER = (_u("opcode", 8, "what to do; the high digit names the unit"), _u("len
 
 def _semaphores(verb: str, what: str) -> tuple[Field, ...]:
     return tuple(field for i in (0, 1) for field in (
-        _u(f"{verb}{i}", 4, f"semaphore {what}; 0: none"), _u(f"{verb}{i}_count", 12, "by this many")))
+        _u(f"{verb}{i}", SEMAPHORE_NUMBER_BITS, f"semaphore {what}; 0: none"),
+        _u(f"{verb}{i}_count", TAKE_BITS, "by this many")))
 
 
 def _address(letter: str, what: str) -> tuple[Field, ...]:
@@ -198,8 +202,9 @@ SYNC = InstructionType(
 _MOVE = (
     (_u("external", 32, "external byte address of the first block; a multiple of the port's width"),),
     (_u("block_bytes", _ADDR, "bytes of a block; a multiple of the memory's word"), _skip(8)),
-    (_u("blocks", 16, "blocks, at least 1"), _u("take", 4, "semaphore of which 1 is taken before a block; 0: none"),
-     _u("give", 4, "semaphore to which 1 is given after a block; 0: none"), _skip(8)),
+    (_u("blocks", 16, "blocks, at least 1"),
+     _u("take", SEMAPHORE_NUMBER_BITS, "semaphore of which 1 is taken before a block; 0: none"),
+     _u("give", SEMAPHORE_NUMBER_BITS, "semaphore to which 1 is given after a block; 0: none"), _skip(6)),
     (_u("step", _ADDR, "memory bytes from one block to the next"), _skip(8)),
     (_u("external_step", 32, "external bytes from one block to the next"),),
     (_u("ring", _ADDR, "where the ring starts"), _skip(8)),
@@ -241,9 +246,11 @@ read a_ring lower if the address of the first of them inside the image is at or 
         (_u("kx_step", _ADDR, "bytes from one kx to the next"), _skip(8)),
         (_u("kc_step", _ADDR, "bytes from one kc to the next"), _skip(8)),
         (_u("ring", _ADDR, "where the ring of weight tiles starts"),
-         _u("ready", 4, "semaphore of which 1 is taken before a weight tile is read; 0: none"),
-         _u("free", 4, "semaphore to which 1 is given after a weight tile is read; 0: none")),
-        (_u("ring_bytes", _ADDR, "size of the ring; 0: no ring"), _skip(8)),
+         _u("ready", SEMAPHORE_NUMBER_BITS, "semaphore of which 1 is taken before a weight tile is read; 0: none"),
+         _skip(3)),
+        (_u("ring_bytes", _ADDR, "size of the ring; 0: no ring"),
+         _u("free", SEMAPHORE_NUMBER_BITS, "semaphore to which 1 is given after a weight tile is read; 0: none"),
+         _skip(3)),
         *_ring("a"),
     ))
 
@@ -360,11 +367,65 @@ docs/numerics.md.""",
         (_u("c_row", _ADDR, "bytes from one output row to the next"), _skip(8)),
     ))
 
-TYPES = (END, LOOP, NEXT, ADDRESS, SYNC, MOVE_IN, ARRAY, VECTOR, MOVE_OUT, DEPTHWISE, SOFTMAX)
+TILE_STEPS, TILE_VALUES = 512, 4096
+"""What a tile of PACK and UNPACK has at most: rows * columns * ceil(channels / 8), and rows * columns * channels."""
+
+_TILES = (
+    (_u("rows", 16, "rows of a tile"), _u("bands", 16, "bands of tiles, below each other")),
+    (_u("columns", 16, "positions of a row in a tile"), _u("columns_last", 16, "in the last tile of a band")),
+    (_u("across", 16, "tiles of a band, side by side"), _u("channels", 16, "channels of a position")),
+    (_u("stream", 6, "number of the stream"), _u("reader", 2, "UNPACK: which of its readers"),
+     _u("readers", 3, "PACK: how many readers it will have"), _u("open", 1, "PACK: the stream starts here"),
+     _u("close", 1, "the stream, or this reader's part in it, ends after the last tile"),
+     _u("raw", 1, "PACK: tiles are stored as they are"), _skip(2), _s("centre", 8, "the value that counts as zero"),
+     _skip(8)),
+)
+_PAGES = (
+    (_u("limit", 16, "pages on the chip that may be in use; the same in a whole program"), _skip(16)),
+    (_u("outside", 32, "external address of the first page outside; a multiple of the port's width"),),
+)
+_STREAM_DOC = f"""A tile is 2 bytes of index entry and its payload (docs/codec.md), and as many zeros as make that a
+multiple of 8 bytes; tiles follow each other over the stream's pages without gaps. Page p of those on the chip
+starts at B + p * `page_bytes`, page p of those outside at `outside` + (p - pages on the chip) * `page_bytes` in
+external memory (`Config`). A tile has at most {TILE_VALUES} values and {TILE_STEPS} steps (rows * columns *
+ceil(channels / 8)). Values are int8; the codec sees them and the centre with their top bit inverted."""
+PACK = InstructionType(
+    "PACK", 0x70,
+    f"""Codes tiles of a tensor in memory and appends them to a stream of pages.
+
+For band in bands: for t in across: the tile of `rows` rows and `columns` positions (columns_last in the last tile)
+of `channels` values: value (y, x, c) is at A + (band * rows + y) * a_row + (t * columns + x) * a_pixel + c; where
+a_ring is not 0, an address at or past a_end is a_ring lower (once; of each 8 channels the first's decides). `open`: the
+stream, which must be unused, begins for `readers` readers; `close`: it is complete after the last tile. Where no page
+is left, on the chip or outside, the machine stops with OUT_OF_PAGES.
+
+{_STREAM_DOC}""",
+    _unit("the first tile's first value", "page 0; a multiple of the memory's word", "unused") + _TILES + _PAGES + (
+        (_u("a_row", _ADDR, "bytes a row"), _skip(8)),
+        (_u("a_pixel", _ADDR, "bytes a position"), _skip(8)),
+        *_ring("a"),
+    ))
+UNPACK = InstructionType(
+    "UNPACK", 0x80,
+    f"""Decodes the next tiles of a stream into memory.
+
+The tiles and their values lie as in PACK, from C on, with c_row, c_pixel, c_end and c_ring. A page is free again when
+all readers have gone past it. `close`: the reader reads no more of the stream after the last tile. A tile that is
+damaged, or that is not there, stops the machine with DAMAGED_STREAM. The instruction starts only when the
+tiles' PACK is done: the program waits for it.
+
+{_STREAM_DOC}""",
+    _unit("unused", "page 0; a multiple of the memory's word", "the first tile's first value") + _TILES + _PAGES + (
+        (_u("c_row", _ADDR, "bytes a row"), _skip(8)),
+        (_u("c_pixel", _ADDR, "bytes a position"), _skip(8)),
+        *_ring("c"),
+    ))
+
+TYPES = (END, LOOP, NEXT, ADDRESS, SYNC, MOVE_IN, ARRAY, VECTOR, MOVE_OUT, DEPTHWISE, SOFTMAX, PACK, UNPACK)
 BY_OPCODE = {kind.opcode: kind for kind in TYPES}
 LONGEST = max(kind.length for kind in TYPES) + 1
 """Words of an instruction in either form, at most."""
-UNITS = {1: "move_in", 2: "array", 3: "vector", 4: "move_out", 5: "depthwise", 6: "softmax"}
+UNITS = {1: "move_in", 2: "array", 3: "vector", 4: "move_out", 5: "depthwise", 6: "softmax", 7: "pack", 8: "unpack"}
 """Units by the high digit of the opcode; 0 is the sequencer itself."""
 
 

@@ -4,16 +4,17 @@ from amaranth import Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .isa import SEMAPHORE_NUMBER_BITS, TAKE_BITS
 from .ports import Give, Take
 
 
 class Signals(data.Struct):
     """The two signals of an instruction, as in its word 2."""
 
-    signal0: unsigned(4)
-    signal0_count: unsigned(12)
-    signal1: unsigned(4)
-    signal1_count: unsigned(12)
+    signal0: unsigned(SEMAPHORE_NUMBER_BITS)
+    signal0_count: unsigned(TAKE_BITS)
+    signal1: unsigned(SEMAPHORE_NUMBER_BITS)
+    signal1_count: unsigned(TAKE_BITS)
 
 
 class Issue(wiring.Component):

@@ -98,9 +98,10 @@ class Machine(wiring.Component):
                                     c.instruction_slots)
         m.submodules.sequencer = self._sequencer
         m.submodules.registers = registers = HostRegisters(
-            c.word_bytes, c.memory_bytes, self._counters.names, config_hash=c.hash)
+            c.word_bytes, c.memory_bytes, self._counters.names, config_hash=c.hash, semaphores=c.semaphores)
         reset = ResetInserter(self._sequencer.unit_reset)
-        m.submodules.semaphores = self._semaphores = reset(Semaphores(len(self.units) + 1, len(self.units) + 1))
+        m.submodules.semaphores = self._semaphores = reset(
+            Semaphores(len(self.units) + 1, len(self.units) + 1, c.semaphores))
         busy = [self._unit(m, index, name, reset) for index, name in enumerate(self.units)]
         self._connect_memory(m, memory, registers)
         self._connect_host(m, registers)

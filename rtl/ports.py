@@ -5,20 +5,21 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import ADDRESS_BITS
+from .isa import SEMAPHORE_NUMBER_BITS, TAKE_BITS
 
 
 class Take(data.Struct):
     """A unit asks for `count` of a semaphore; the handshake completes when it has them."""
 
-    semaphore: unsigned(4)
-    count: unsigned(12)
+    semaphore: unsigned(SEMAPHORE_NUMBER_BITS)
+    count: unsigned(TAKE_BITS)
 
 
 class Give(data.Struct):
     """A unit adds `count` to a semaphore."""
 
-    semaphore: unsigned(4)
-    count: unsigned(12)
+    semaphore: unsigned(SEMAPHORE_NUMBER_BITS)
+    count: unsigned(TAKE_BITS)
 
 
 class Retired(data.Struct):

@@ -56,13 +56,13 @@ REGISTERS = (
 BY_NAME = {register.name: register for register in REGISTERS}
 
 
-def register_map(counters: list[str]) -> list[dict[str, object]]:
+def register_map(counters: list[str], semaphores: int = SEMAPHORES) -> list[dict[str, object]]:
     """Every 32-bit location below the memory window, as plain data: name, address, access, doc, bits."""
     rows = [*REGISTERS]
     rows += [Register(f"COUNTER_{name.upper()}", COUNTERS_AT + 4 * index, Access.READ, f"performance counter {name}")
              for index, name in enumerate(counters)]
     rows += [Register(f"SEMAPHORE_{index}", SEMAPHORES_AT + 4 * index, Access.READ, f"count of semaphore {index}")
-             for index in range(1, SEMAPHORES)]
+             for index in range(1, semaphores)]
     return [{"name": r.name, "address": r.address, "access": str(r.access), "doc": r.doc, "bits": list(r.bits)}
             for r in rows]
 

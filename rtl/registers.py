@@ -37,6 +37,7 @@ class HostRegisters(wiring.Component):
     word_bytes: of the memory ports. memory_bytes: size of the memory, hence of its window.
     counters: names of the performance counters, "cycles" included.
     version: (major, minor, patch). config_hash: 32 bits that tell configurations apart.
+    semaphores: how many the machine has.
 
     Members
     -------
@@ -50,7 +51,8 @@ class HostRegisters(wiring.Component):
     """
 
     def __init__(self, word_bytes: int, memory_bytes: int, counters: list[str],
-                 version: tuple[int, int, int] = (0, 1, 0), config_hash: int = 0) -> None:
+                 version: tuple[int, int, int] = (0, 1, 0), config_hash: int = 0,
+                 semaphores: int = SEMAPHORES) -> None:
         if word_bytes < 4 or word_bytes & (word_bytes - 1):
             raise ValueError(f"word_bytes must be a power of two from 4 on, not {word_bytes}")
         if not 1 <= len(counters) <= MAX_COUNTERS:
@@ -62,6 +64,7 @@ class HostRegisters(wiring.Component):
         self.word_bytes = word_bytes
         self.memory_bytes = memory_bytes
         self.counters = counters
+        self._semaphores = semaphores
         self.version = version
         self.config_hash = config_hash
         super().__init__({
@@ -80,7 +83,7 @@ class HostRegisters(wiring.Component):
             "pc": In(ADDRESS_BITS),
             "counter_index": Out(8),
             "counter_value": In(32),
-            "semaphores": In(data.ArrayLayout(unsigned(SEMAPHORE_BITS), SEMAPHORES)),
+            "semaphores": In(data.ArrayLayout(unsigned(SEMAPHORE_BITS), semaphores)),
             "interrupt": Out(1),
         })
 
@@ -103,7 +106,7 @@ class HostRegisters(wiring.Component):
         with m.If(state == State.DECODE):
             m.d.sync += [state.eq(State.RESPOND), answer.error.eq(1)]
             self._registers(m, state, access, answer)
-            with m.If(self._inside(access, SEMAPHORES_AT + 4, 4 * (SEMAPHORES - 1)) & ~access.write):
+            with m.If(self._inside(access, SEMAPHORES_AT + 4, 4 * (self._semaphores - 1)) & ~access.write):
                 m.d.sync += [state.eq(State.SEMAPHORE), answer.error.eq(0)]
             with m.If(self._inside(access, COUNTERS_AT, 4 * len(self.counters)) & ~access.write):
                 m.d.sync += [state.eq(State.COUNTER), answer.error.eq(0)]
@@ -144,9 +147,8 @@ class HostRegisters(wiring.Component):
         """Chooses what is read while the address is decoded: two short ways instead of a long one."""
         register, semaphore = Signal(32), Signal(SEMAPHORE_BITS)
         values = self._values()
-        index = access.address[2:6]
-        m.d.sync += semaphore.eq(Array(self.semaphores)[index])
-        with m.Switch(index):
+        m.d.sync += semaphore.eq(Array(self.semaphores)[access.address[2:2 + (self._semaphores - 1).bit_length()]])
+        with m.Switch(access.address[2:6]):
             for one in REGISTERS:
                 if one.name in values:
                     with m.Case(one.address // 4):

@@ -4,7 +4,7 @@ from amaranth import Array, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .isa import SEMAPHORE_BITS, SEMAPHORES
+from .isa import SEMAPHORE_BITS, SEMAPHORE_NUMBER_BITS, SEMAPHORES, TAKE_BITS
 from .issue import Merge
 from .ports import Give, Take
 
@@ -15,8 +15,8 @@ class Change(data.Struct):
     valid: unsigned(1)
     giving: unsigned(1)
     """A give, else a take."""
-    semaphore: unsigned(4)
-    count: unsigned(12)
+    semaphore: unsigned(SEMAPHORE_NUMBER_BITS)
+    count: unsigned(TAKE_BITS)
 
 
 class Semaphores(wiring.Component):
@@ -31,27 +31,31 @@ class Semaphores(wiring.Component):
 
     Parameters
     ----------
-    takers, givers: numbers of the ports, at least 1.
+    takers, givers: numbers of the ports, at least 1. semaphores: how many there are, a power of two up to SEMAPHORES;
+    takes from others are never granted, gives to them are errors.
 
     Members
     -------
     takes: streams of `Take`; `ready` is the grant. gives: streams of `Give`.
     counts: the counters, for the host to read.
-    error: pulses when a give would count past 2**16 - 1; it then has no effect.
+    error: pulses when a give would count past 2**16 - 1 or its semaphore is not there; it then has no effect.
     error_semaphore: the number of that semaphore, in the same cycle.
     """
 
-    def __init__(self, takers: int, givers: int) -> None:
+    def __init__(self, takers: int, givers: int, semaphores: int = SEMAPHORES) -> None:
         if takers < 1:
             raise ValueError(f"takers must be at least 1, not {takers}")
         if givers < 1:
             raise ValueError(f"givers must be at least 1, not {givers}")
+        if not 2 <= semaphores <= SEMAPHORES or semaphores & (semaphores - 1):
+            raise ValueError(f"semaphores must be a power of two up to {SEMAPHORES}, not {semaphores}")
         self.takers = takers
         self.givers = givers
+        self.semaphores = semaphores
         super().__init__({
             "takes": In(stream.Signature(Take)).array(takers),
             "gives": In(stream.Signature(Give)).array(givers),
-            "counts": Out(data.ArrayLayout(unsigned(SEMAPHORE_BITS), SEMAPHORES)),
+            "counts": Out(data.ArrayLayout(unsigned(SEMAPHORE_BITS), semaphores)),
             "error": Out(1),
             "error_semaphore": Out(range(SEMAPHORES)),
         })
@@ -80,12 +84,14 @@ class Semaphores(wiring.Component):
                 m.d.sync += [change.semaphore.eq(port.payload.semaphore), change.count.eq(port.payload.count)]
         m.d.sync += [change.giving.eq(giving), change.valid.eq(giving | asking.any())]
 
+        number_bits = (self.semaphores - 1).bit_length()
         held, amount = Signal(SEMAPHORE_BITS), Signal(signed(SEMAPHORE_BITS + 1))
         total, result = Signal(SEMAPHORE_BITS + 1), Signal(SEMAPHORE_BITS)
         refused, again = Signal(), Signal()
         m.d.comb += [
             total.eq(held + amount),
-            refused.eq(total[-1] & (test.semaphore != 0)),  # below nothing, or more than fits
+            # below nothing, or more than fits
+            refused.eq(total[-1] & (test.semaphore != 0) | test.semaphore[number_bits:].any()),
             result.eq(Mux(refused, held, total)),
             again.eq(test.valid & (change.semaphore == test.semaphore)),  # it is not written yet
             self.error.eq(test.valid & test.giving & refused),
@@ -94,11 +100,11 @@ class Semaphores(wiring.Component):
         m.d.sync += [
             test.eq(change),
             tested.eq(asked),
-            held.eq(Mux(again, result, Array(self.counts)[change.semaphore])),
+            held.eq(Mux(again, result, Array(self.counts)[change.semaphore[:number_bits]])),
             amount.eq(Mux(change.giving, change.count, -change.count)),
             granted.eq(Mux(refused, 0, tested)),
         ]
-        for number in range(1, SEMAPHORES):
+        for number in range(1, self.semaphores):
             with m.If(test.valid & (test.semaphore == number)):
                 m.d.sync += self.counts[number].eq(result)
         return m

@@ -132,6 +132,7 @@ class Sequencer(wiring.Component):
         self._at = Signal(ADDRESS_BITS)  # address of the fetcher's word
         self._header = Signal(32, reset_less=True)
         self._index = Signal(8)  # of the next word of the instruction
+        self._unit_index = Signal(range(len(self.units)))  # of the header's unit, among those that there are
         self._operands = Signal(data.ArrayLayout(unsigned(32), 2), reset_less=True)
         with m.If(self._fetch.o.valid & self._fetch.o.ready):
             m.d.sync += self._at.eq(self._at + 4)
@@ -157,8 +158,8 @@ class Sequencer(wiring.Component):
     def _starts_compact(self, word: Value) -> Value:
         """The same for the compact form of a unit's instruction."""
         kinds = [kind for kind in isa.TYPES if kind.opcode >> 4 in self.units]
-        return (Cat(word[:8] == (kind.opcode | isa.COMPACT) for kind in kinds).any()
-                & (word[8:16] < self._slots))
+        return (Cat(word[:8] == kind.opcode for kind in kinds).any()
+                & (word[8:15] < self._slots) & word[15])
 
     def _take_words(self, m: Module) -> None:
         """States HEADER, MASK, PASS and OPERANDS: words from the fetcher to a unit or into `_operands`."""
@@ -182,13 +183,15 @@ class Sequencer(wiring.Component):
             send.payload.address.eq((self._index >= 3) & (self._index <= 5)),
         ]
         with m.If(compact):
-            m.d.comb += header[7].eq(0)
             for kind in isa.TYPES:
-                with m.If(fetched.payload[4:7] == kind.opcode >> 4):
+                with m.If(fetched.payload[4:8] == kind.opcode >> 4):
                     m.d.comb += header[8:16].eq(kind.length)
         with m.If((self._state == State.HEADER) & fetched.valid):
             m.d.sync += [self._header.eq(header), self.pc.eq(self._at), base.eq(fetched.payload[8:]),
                          self._index.eq(1), mask.eq(~0)]
+            for index, number in enumerate(self.units):
+                with m.If(fetched.payload[4:8] == number):
+                    m.d.sync += self._unit_index.eq(index)
             m.d.comb += [send.payload.word.eq(header), send.payload.unit.eq(header[4:8]), send.payload.address.eq(0)]
             with m.If(whole | compact):
                 m.d.comb += [send.valid.eq(1), fetched.ready.eq(send.ready)]
@@ -226,10 +229,11 @@ class Sequencer(wiring.Component):
         header's unit, and whether there is one since the start."""
         bits = (self._slots - 1).bit_length()
         words = 1 << (isa.LONGEST - 1).bit_length() - 1
-        m.submodules.kept = kept = memory.Memory(shape=32, depth=8 * self._slots * words, init=[])
+        units = 1 << (len(self.units) - 1).bit_length()
+        m.submodules.kept = kept = memory.Memory(shape=32, depth=units * self._slots * words, init=[])
         read, write = kept.read_port(), kept.write_port()
-        unit, slot = self._header[4:7], self._header[16:16 + bits]
-        written = Signal(8 * self._slots)
+        unit, slot = self._unit_index, self._header[16:16 + bits]
+        written = Signal(units * self._slots)
         index = Mux(advance, self._index + 1, self._index)
         m.d.comb += [
             read.addr.eq(Cat(index[:words.bit_length() - 1], base[:bits], unit)),

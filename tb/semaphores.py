@@ -51,7 +51,7 @@ async def overflow(dut: Any) -> None:
     gives = [Source(dut, f"gives__{i}", Give) for i in range(parameters()["givers"])]
     assert takes
     await start(dut)
-    await gives[0].send([{"semaphore": 7, "count": 4095}] * 16 + [{"semaphore": 7, "count": 15}])
+    await gives[0].send([{"semaphore": 7, "count": 2047}] * 32 + [{"semaphore": 7, "count": 31}])
     await RisingEdge(dut.clk)
     await gives[-1].send([{"semaphore": 7, "count": 1}])
     for _ in range(3):

@@ -41,7 +41,7 @@ def test_against_a_history_of_every_byte(seed):
 
 def _waits(program: Program) -> list[tuple[str, list[int], list[int]]]:
     """(name, semaphores waited for, semaphores signalled) of each instruction."""
-    instructions, _ = program.instructions([], 0)
+    instructions, _ = program.instructions([], 0, 16)
     return [(i.kind.name, [s for s in (i.wait0, i.wait1) if s], [s for s in (i.signal0, i.signal1) if s])
             for i in instructions[:-1]]
 
@@ -85,7 +85,7 @@ def test_more_than_two_waits_and_signals_take_idle_instructions():
     program.add(isa.DEPTHWISE, [Region(100, 4)], [Region(8, 4)])
     last = program.add(isa.VECTOR, [Region(4, 8)], [Region(0, 4)])
     assert [(name, len(waits)) for name, waits, _ in _waits(program)][3:] == [("VECTOR", 2), ("VECTOR", 1)]
-    instructions, numbers = program.instructions([], 77)
+    instructions, numbers = program.instructions([], 77, 16)
     assert instructions[3].c == 77 and numbers[last] == 1
     program = Program()
     program.add(isa.VECTOR, (), [Region(0, 4)])
@@ -100,4 +100,4 @@ def test_the_array_cannot_wait_for_three():
         program.add(kind, (), [Region(4 * at, 4)])
     program.add(isa.ARRAY, [Region(0, 12)])
     with pytest.raises(UserError, match="an instruction of the array unit would need more than two waits"):
-        program.instructions([], 0)
+        program.instructions([], 0, 16)

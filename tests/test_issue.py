@@ -17,7 +17,7 @@ def instructions(count: int, seed: int) -> list[dict[str, int]]:
 
     def pair(name: str) -> dict[str, int]:
         kind = rng.randrange(4)
-        return {name: 0 if kind == 0 else rng.randint(1, 15), f"{name}_count": 0 if kind == 1 else rng.randint(1, 4095)}
+        return {name: 0 if kind == 0 else rng.randint(1, 15), f"{name}_count": 0 if kind == 1 else rng.randint(1, 2047)}
     return [{"opcode": SYNC.opcode, "length": SYNC.length, "tag": rng.getrandbits(16),
              **pair("wait0"), **pair("wait1"), **pair("signal0"), **pair("signal1")} for _ in range(count)]
 

@@ -110,7 +110,7 @@ BAD = {
     "ADDRESS_OUT_OF_RANGE": [isa.VECTOR(a=CONFIG.memory_bytes, c=0x1000, params=0x800, elems=4, elems_last=4, tiles=1,
                                         wy=1, wx=1, ny=1, nx=1, height=1, width=1, high=127), isa.END()],
     "ILLEGAL_OPERAND": [isa.ARRAY(rows_y=65, rows_x=1, ky=1, kx=1, kc=1, tiles=1, height=65, row_bytes=4), isa.END()],
-    "SEMAPHORE_OVERFLOW": [isa.LOOP(count=20), isa.SYNC(signal0=3, signal0_count=4095), isa.NEXT(), isa.END()],
+    "SEMAPHORE_OVERFLOW": [isa.LOOP(count=40), isa.SYNC(signal0=3, signal0_count=2047), isa.NEXT(), isa.END()],
     "LOOP_NESTING": [isa.NEXT(), isa.END()],
     "TIMEOUT": [isa.SYNC(wait0=7, wait0_count=1), isa.END()],
 }

@@ -60,7 +60,7 @@ def test_what_is_given_is_taken_once(takers: int, givers: int, seed: int) -> Non
             left -= n
             gives[rng.randrange(givers)].append({"semaphore": numbers[t], "count": n})
     for index in range(givers):
-        gives[index] += [{"semaphore": 15, "count": 3}, {"semaphore": 0, "count": 9}]
+        gives[index] += [{"semaphore": SEMAPHORES - 1, "count": 3}, {"semaphore": 0, "count": 9}]
         rng.shuffle(gives[index])
     counts = [0] * SEMAPHORES
 
@@ -71,7 +71,7 @@ def test_what_is_given_is_taken_once(takers: int, givers: int, seed: int) -> Non
     def giver(index):
         return lambda ctx: send(ctx, dut.gives[index], gives[index], stalls(seed + 50 + index))
     simulate(dut, *map(taker, range(takers)), *map(giver, range(givers)), background=[watcher(dut, counts)])
-    assert counts == [0] * 15 + [3 * givers]
+    assert counts == [0] * (SEMAPHORES - 1) + [3 * givers]
 
 
 def test_shared_semaphores() -> None:
@@ -147,7 +147,7 @@ def test_overflow_and_none() -> None:
     dut = Semaphores(1, 1)
 
     async def bench(ctx):
-        await send(ctx, dut.gives[0], [{"semaphore": 7, "count": 4095}] * 16 + [{"semaphore": 7, "count": 15}])
+        await send(ctx, dut.gives[0], [{"semaphore": 7, "count": 2047}] * 32 + [{"semaphore": 7, "count": 31}])
         await ctx.tick().repeat(4)
         assert ctx.get(dut.counts[7]) == 65535 and not ctx.get(dut.error)
         await send(ctx, dut.gives[0], [{"semaphore": 7, "count": 1}])
@@ -155,13 +155,32 @@ def test_overflow_and_none() -> None:
         assert ctx.get(dut.error) and ctx.get(dut.error_semaphore) == 7
         await ctx.tick()
         assert ctx.get(dut.counts[7]) == 65535 and not ctx.get(dut.error)
-        await send(ctx, dut.gives[0], [{"semaphore": 0, "count": 4095}] * 20)
-        await send(ctx, dut.takes[0], [{"semaphore": 0, "count": 4095}], patience=30)
+        await send(ctx, dut.gives[0], [{"semaphore": 0, "count": 2047}] * 20)
+        await send(ctx, dut.takes[0], [{"semaphore": 0, "count": 2047}], patience=30)
         assert ctx.get(dut.counts[0]) == 0 and not ctx.get(dut.error)
     simulate(dut, bench)
 
 
+def test_semaphores_that_are_not_there() -> None:
+    """Gives are errors, takes wait; the ones with the same low bits keep their counts."""
+    dut = Semaphores(1, 1, 16)
+
+    async def bench(ctx):
+        await send(ctx, dut.gives[0], [{"semaphore": 3, "count": 5}, {"semaphore": 19, "count": 1}])
+        await ctx.tick().repeat(2)
+        assert ctx.get(dut.error) and ctx.get(dut.error_semaphore) == 19
+        ctx.set(dut.takes[0].payload, {"semaphore": 19, "count": 2})
+        ctx.set(dut.takes[0].valid, 1)
+        for _ in range(20):
+            await ctx.tick()
+            assert not ctx.get(dut.takes[0].ready)
+        assert ctx.get(dut.counts[3]) == 5
+    simulate(dut, bench)
+
+
 def test_refuses_what_cannot_work() -> None:
+    with pytest.raises(ValueError, match="semaphores must be a power of two up to 32, not 24"):
+        Semaphores(1, 1, 24)
     with pytest.raises(ValueError, match="takers must be at least 1, not 0"):
         Semaphores(0, 1)
     with pytest.raises(ValueError, match="givers must be at least 1, not 0"):

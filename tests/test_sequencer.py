@@ -150,14 +150,14 @@ def test_rate() -> None:
 def test_sync_takes_and_gives() -> None:
     program = [SYNC(wait0=3, wait0_count=2, wait1=4, wait1_count=1,
                     signal0=5, signal0_count=7, signal1=6, signal1_count=8),
-               SYNC(signal1=9, signal1_count=1), SYNC(), SYNC(wait1=2, wait1_count=4095), END()]
+               SYNC(signal1=9, signal1_count=1), SYNC(), SYNC(wait1=2, wait1_count=2047), END()]
     dut = make()
 
     async def host(ctx):
         await run(ctx, dut)
         assert ctx.get(dut.done)
     simulate(dut, host,
-             lambda ctx: check(ctx, dut.take, [{"semaphore": s, "count": c} for s, c in ((3, 2), (4, 1), (2, 4095))],
+             lambda ctx: check(ctx, dut.take, [{"semaphore": s, "count": c} for s, c in ((3, 2), (4, 1), (2, 2047))],
                                stalls(1, often=1.0)),
              lambda ctx: check(ctx, dut.give, [{"semaphore": s, "count": c} for s, c in ((5, 7), (6, 8), (9, 1))],
                                stalls(2, often=1.0)),

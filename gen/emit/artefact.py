@@ -20,7 +20,7 @@ from systolith.rtl.config import Config
 
 from .places import Place
 
-FORMAT = 3
+FORMAT = 4
 _NODES = {kind.__name__: kind for kind in (
     core.Add, core.ArgMax, core.Concat, core.Conv2D, core.DepthwiseConv2D, core.Lookup, core.Mul, core.Pool2D,
     core.Rescale, core.Reshape, core.Resize, core.Slice, core.Softmax, core.Transpose, core.TransposedConv2D)}

@@ -98,20 +98,21 @@ class Program:
             _merge(new.known, one.known)
             new.known[one.unit] = one.number + 1
 
-    def instructions(self, start: Iterable[Instruction], scratch: int) -> tuple[list[Instruction], dict[Issued, int]]:
+    def instructions(self, start: Iterable[Instruction], scratch: int, most: int,
+                     ) -> tuple[list[Instruction], dict[Issued, int]]:
         """The whole program with its waits and signals, after `start`, up to END; and each one's number in its unit.
 
         An instruction has two waits and two signals; where it needs more, idle ones go before and after it, which write
-        a byte at `scratch`.
+        a byte at `scratch`. most: semaphores of the machine.
         """
         semaphores: dict[tuple[str, str], int] = {}
         for one in self.issued:
             for other in one.waits:
                 other.signals.append(one.unit)
                 semaphores.setdefault((other.unit, one.unit), WEIGHT_FREE + 1 + len(semaphores))
-        if WEIGHT_FREE + len(semaphores) >= isa.SEMAPHORES:
+        if WEIGHT_FREE + len(semaphores) >= most:
             raise UserError(f"the program needs {WEIGHT_FREE + len(semaphores)} semaphores; the machine has "
-                            f"{isa.SEMAPHORES - 1}")
+                            f"{most - 1}")
         out = list(start)
         counts = dict.fromkeys(self._units, 0)
         numbers = {}
