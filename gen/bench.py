@@ -7,9 +7,10 @@ from systolith.gen.emit.artefact import Artefact
 from systolith.gen.errors import UserError
 from systolith.gen.networks import artefact_of
 from systolith.gen.report import Report, run_report
-from systolith.gen.run import Session, check_engine, random_inputs
+from systolith.gen.run import Session, check_engine
 from systolith.rtl.bench_top import LATENCY
 from systolith.rtl.config import ADDRESS_BITS, Config
+from systolith.sim.golden.execute import random_inputs
 
 __all__ = ["LATENCY", "SUITE", "check_benchmark_engine", "measure", "suite"]
 
@@ -46,7 +47,7 @@ def measure(artefact: Artefact, engine: str, progress: Callable[..., None] | Non
         return run_report(artefact, engine, artefact.config.name, None, prediction(artefact), LATENCY, seed=seed)
     session = Session(artefact, engine, check=True, progress=progress)
     try:
-        _, measurement = session.infer(random_inputs(artefact, seed))
+        _, measurement = session.infer(random_inputs(artefact.graph, seed))
     finally:
         session.close()
     return run_report(artefact, engine, artefact.config.name, session.difference is None, measurement, LATENCY,

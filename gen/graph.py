@@ -263,6 +263,34 @@ class Reshape(Node):
     """The same elements in the same order under another shape; costs nothing."""
 
 
+@dataclass(frozen=True, eq=False)
+class Feed(Node):
+    """The values of an input of the network, which the host brings row by row while the network runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pack(Node):
+    """The values of a tensor coded tile by tile into a stream of pages, which its output stands for.
+
+    Tiles have `tile` rows and positions (fewer at the edges) and all channels; `centre` is what the codec takes for
+    zero.
+    """
+
+    tile: tuple[int, int]
+    centre: int
+    readers: int
+    """Unpacks that read the stream."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unpack(Node):
+    """The values of a Pack's stream again; `reader` is its number among those."""
+
+    tile: tuple[int, int]
+    centre: int
+    reader: int
+
+
 @dataclass(frozen=True)
 class Convention:
     """How the user's file gives and takes the arrays of its inputs and outputs; as it stands, ONNX's."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from systolith.gen.emit.artefact import Artefact, Written
 from systolith.gen.errors import UserError
-from systolith.gen.graph import DTYPES, Graph
+from systolith.gen.graph import DTYPES
 from systolith.gen.report import Measurement
 from systolith.rtl.isa import Instruction
 from systolith.sim.golden.execute import execute
@@ -83,7 +83,10 @@ class Session:
         self.difference: Difference | None = None
         self.compared = 0
         """Tensors compared with the golden model so far."""
-        self._machine = Machine(artefact.config, artefact.memory, artefact.external) if engine == "machine" else None
+        self._machine = None
+        if engine == "machine":
+            external = artefact.external.ljust(artefact.external_bytes, b"\0")
+            self._machine = Machine(artefact.config, artefact.memory, external)
         self._rtl: Any = None
         if engine in ("verilator", "icarus"):
             from systolith.sim.rtl.session import RtlSession
@@ -119,10 +122,11 @@ class Session:
     def _infer_machine(self, inputs: dict[str, Array], golden: dict[str, Array]) -> dict[str, Array]:
         machine, artefact = self._machine, self.artefact
         assert machine is not None
-        for name, value in inputs.items():
-            at = artefact.addresses[name]
-            raw = np.ascontiguousarray(value).view(np.uint8).reshape(-1)
-            machine.memory[at:at + raw.size] = raw
+        raw = {name: np.ascontiguousarray(value).view(np.uint8) for name, value in inputs.items()}
+        for name, value in raw.items():
+            if name in artefact.places:
+                at = artefact.addresses[name]
+                machine.memory[at:at + value.size] = value.reshape(-1)
         written: dict[tuple[str, int], list[Written]] = {}
         for one in artefact.written:
             written.setdefault((one.unit, one.number), []).append(one)
@@ -132,22 +136,6 @@ class Session:
                 self._compare(part, golden, _read(machine.memory, artefact, part))
 
         machine.on_retired = retired if self.check else None
-        machine.run()
+        machine.run(feeds=[(feed, raw[feed.tensor][feed.row].reshape(-1)) for feed in artefact.feeds])
         self.compared += len({one.tensor for one in artefact.written}) if self.check else 0
         return {name: _read(machine.memory, artefact, _whole(artefact, name)) for name in artefact.graph.outputs}
-
-
-def random_inputs(artefact: Artefact, seed: int = 1) -> dict[str, Array]:
-    """Seeded integer inputs [height, width, channels]."""
-    return random_input_of(artefact.graph, seed)
-
-
-def random_input_of(graph: Graph, seed: int = 1) -> dict[str, Array]:
-    """`random_inputs` of a graph."""
-    random = np.random.default_rng(seed)
-    out = {}
-    for name in graph.inputs:
-        tensor = graph.tensors[name]
-        info = np.iinfo(DTYPES[tensor.dtype])
-        out[name] = random.integers(info.min, info.max + 1, tensor.shape, DTYPES[tensor.dtype])
-    return out

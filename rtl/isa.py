@@ -367,6 +367,8 @@ docs/numerics.md.""",
         (_u("c_row", _ADDR, "bytes from one output row to the next"), _skip(8)),
     ))
 
+STREAMS, READERS = 32, 4
+"""Streams at a time, and readers of each."""
 TILE_STEPS, TILE_VALUES = 512, 4096
 """What a tile of PACK and UNPACK has at most: rows * columns * ceil(channels / 8), and rows * columns * channels."""
 

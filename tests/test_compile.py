@@ -9,12 +9,12 @@ from systolith.gen.compile import Goal, compile_graph, compile_schedule
 from systolith.gen.emit.artefact import load, save
 from systolith.gen.errors import UserError
 from systolith.gen.presets import PRESETS, preset
-from systolith.gen.run import Session, random_inputs
+from systolith.gen.run import Session
 from systolith.gen.schedule.schedule import Stripes, schedule
 from systolith.gen.zoo import ZOO
 from systolith.gen.zoo.gemm import gemm
 from systolith.gen.zoo.resnet8 import resnet8
-from systolith.sim.golden.execute import execute
+from systolith.sim.golden.execute import execute, random_inputs
 from systolith.sim.machine.machine import Deadlock, Machine
 from tests.random_graphs import RandomGraph
 
@@ -30,7 +30,7 @@ def test_random_networks(seed, external):
     config = SMALL.replace(external_bytes=external, memory_bytes=1 << 20)
     session = Session(compile_graph(graph, config, ring_tiles=3), "machine", check=True)
     for inference in range(2):  # the second finds the memory as the first left it
-        session.infer(random_inputs(session.artefact, inference))
+        session.infer(random_inputs(session.artefact.graph, inference))
         assert session.difference is None, f"seed {seed}: {session.difference}"
     assert session.compared == 2 * sum(layer.unit != "none" for layer in session.artefact.layers)
 
@@ -39,7 +39,7 @@ def test_random_networks(seed, external):
 def test_presets_run_a_product(name):
     artefact = compile_graph(gemm("gemm:37x50x21"), preset(name))
     session = Session(artefact, "machine", check=True)
-    session.infer(random_inputs(artefact))
+    session.infer(random_inputs(artefact.graph))
     assert session.difference is None
 
 
@@ -48,7 +48,7 @@ def test_a_difference_is_found():
     weights = bytearray(artefact.external)
     weights[0] ^= 64  # the first weight
     session = Session(dataclasses.replace(artefact, external=bytes(weights)), "machine", check=True)
-    session.infer(random_inputs(artefact))
+    session.infer(random_inputs(artefact.graph))
     assert session.difference is not None and session.difference.tensor == "c"
 
 
@@ -72,7 +72,7 @@ def test_random_networks_in_stripes(seed):
     artefact = compile_schedule(schedule(graph, config, stripes), 3)
     session = Session(artefact, "machine", check=True)
     for inference in range(2):
-        session.infer(random_inputs(artefact, inference))
+        session.infer(random_inputs(artefact.graph, inference))
         assert session.difference is None, f"seed {seed}: {session.difference}"
 
 
@@ -83,7 +83,7 @@ def test_memory_is_saved(name):
     small = compile_graph(graph, preset("edge"), Goal("memory"))
     assert small.sizes["activations"] < 0.75 * fast.sizes["activations"]
     session = Session(small, "machine", check=True)
-    session.infer(random_inputs(small))
+    session.infer(random_inputs(small.graph))
     assert session.difference is None
 
 
@@ -95,7 +95,7 @@ def test_the_file_gives_the_same_back(tmp_path):
     again = load(path)
     assert again.memory == artefact.memory and again.external == artefact.external
     assert again.program == artefact.program and again.layers == artefact.layers and again.config == artefact.config
-    x = random_inputs(artefact)
+    x = random_inputs(artefact.graph)
     for name, value in execute(artefact.graph, x).items():
         np.testing.assert_array_equal(execute(again.graph, x)[name], value)
     save(again, path)
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_cut_finer():
     small = compile_graph(graph, preset("edge"), Goal(memory=75_000))
     assert whole.sizes["total"] > 75_000 >= small.sizes["total"]
     session = Session(small, "machine", check=True)
-    session.infer(random_inputs(small))
+    session.infer(random_inputs(small.graph))
     assert session.difference is None
     with pytest.raises(UserError, match=r"needs \d+ bytes and may use 20000: \d+ bytes too many"):
         compile_graph(graph, preset("edge"), Goal(memory=20_000))

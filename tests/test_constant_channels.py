@@ -5,8 +5,7 @@ import pytest
 
 from systolith.gen.graph import Conv2D, DepthwiseConv2D, Graph
 from systolith.gen.passes.constant_channels import constant_channels
-from systolith.gen.run import random_input_of
-from systolith.sim.golden.execute import execute
+from systolith.sim.golden.execute import execute, random_inputs
 from tests.random_graphs import RandomGraph
 
 
@@ -32,7 +31,7 @@ def test_random_networks(seed):
     small = constant_channels(graph)
     small.check()
     for sample in range(2):
-        x = random_input_of(graph, sample)
+        x = random_inputs(graph, sample)
         expected, found = execute(graph, x), execute(small, x)
         for name in graph.outputs:
             np.testing.assert_array_equal(found[name], expected[name])

@@ -12,10 +12,11 @@ from systolith.gen.cli import app
 from systolith.gen.compile import compile_graph
 from systolith.gen.networks import artefact_of
 from systolith.gen.presets import preset
-from systolith.gen.run import Session, random_inputs
+from systolith.gen.run import Session
 from systolith.gen.zoo.gemm import gemm
 from systolith.rtl import assembly, isa
 from systolith.rtl.semaphores import Semaphores
+from systolith.sim.golden.execute import random_inputs
 from systolith.sim.machine.machine import Deadlock, MachineError
 from systolith.sim.model import predict
 from systolith.sim.model.movers import Port
@@ -127,7 +128,7 @@ def test_matrix_products(rtl, name, tolerance):
     """The array full, waiting for weights, and with all its rows in one bank."""
     artefact = compile_graph(gemm(name), CONFIG)
     rtl.load(artefact)
-    _, measured = rtl.infer(random_inputs(artefact))
+    _, measured = rtl.infer(random_inputs(artefact.graph))
     _, seen, found = compare(artefact, measured, tolerance)
     for event in ("array.wait_weights", "array.wait_semaphore"):
         assert abs(seen[event] - found[event]) <= 0.1 * measured.cycles, event
@@ -138,7 +139,7 @@ def test_random_networks(rtl, seed):
     """On a small machine with four banks many units meet in one bank: the model is not so near, but not far."""
     artefact = compile_graph(RandomGraph(seed).graph(4), CONFIG)
     rtl.load(artefact)
-    _, measured = rtl.infer(random_inputs(artefact))
+    _, measured = rtl.infer(random_inputs(artefact.graph))
     compare(artefact, measured, 0.08)
 
 
@@ -270,12 +271,12 @@ def test_illegal_instructions():
 def test_session():
     """Values are the golden model's, times the model's, and inputs do not matter."""
     artefact = compile_graph(gemm("gemm:11x30x12"), CONFIG)
-    inputs = random_inputs(artefact)
+    inputs = random_inputs(artefact.graph)
     session, golden = Session(artefact, "model", check=True), Session(artefact, "golden")
     outputs, measured = session.infer(inputs)
     np.testing.assert_array_equal(outputs["c"], golden.infer(inputs)[0]["c"])
     assert session.compared == 0 and session.difference is None
-    assert measured.cycles == session.infer(random_inputs(artefact, 2))[1].cycles
+    assert measured.cycles == session.infer(random_inputs(artefact.graph, 2))[1].cycles
     assert [e.cycle for e in measured.events] == sorted(e.cycle for e in measured.events)
     assert len(measured.events) == len(measured.starts) == 3
     assert all(len(e.counters) == len(measured.counter_names) for e in measured.events + measured.starts)

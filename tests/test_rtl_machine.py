@@ -8,11 +8,12 @@ import pytest
 
 from systolith.gen.compile import compile_graph
 from systolith.gen.presets import preset
-from systolith.gen.run import Session, random_inputs
+from systolith.gen.run import Session
 from systolith.gen.zoo.gemm import gemm
 from systolith.rtl import isa
 from systolith.rtl.errors import ErrorCode
 from systolith.rtl.register_map import BY_NAME
+from systolith.sim.golden.execute import random_inputs
 from systolith.sim.machine.machine import Machine
 from systolith.sim.rtl.session import MachineStopped, RtlSession
 from tests.array_instructions import random_fields, random_ring, weight_tiles
@@ -36,7 +37,7 @@ def test_random_networks(seed):
     artefact = compile_graph(RandomGraph(seed).graph(5), CONFIG, ring_tiles=4)
     model, rtl = Session(artefact, "machine", check=True), Session(artefact, "verilator", check=True)
     for inference in range(2):
-        inputs = random_inputs(artefact, inference)
+        inputs = random_inputs(artefact.graph, inference)
         model.infer(inputs)
         _, measurement = rtl.infer(inputs)
         assert model.difference is None and rtl.difference is None, f"seed {seed}: {rtl.difference}"
@@ -51,7 +52,7 @@ def test_icarus_and_verilator_count_the_same_cycles():
     seen = []
     for engine in ("verilator", "icarus"):
         session = Session(artefact, engine, check=True)
-        _, measurement = session.infer(random_inputs(artefact))
+        _, measurement = session.infer(random_inputs(artefact.graph))
         session.close()
         assert session.difference is None
         seen.append((measurement.cycles, measurement.counters, measurement.events))
@@ -125,7 +126,7 @@ def test_errors_have_names_and_can_be_cleared(name):
     assert rtl.engine.host_read(BY_NAME["ERROR_CODE"].address) == ErrorCode[name]
     rtl.engine.host_write(BY_NAME["CONTROL"].address, 2)
     rtl.load(good)
-    inputs = random_inputs(good)
+    inputs = random_inputs(good.graph)
     outputs, _ = rtl.infer(inputs)
     expected, _ = Session(good, "golden").infer(inputs)
     np.testing.assert_array_equal(outputs["c"], expected["c"])

@@ -8,9 +8,8 @@ import pytest
 from systolith.gen.compile import Goal, compile_graph
 from systolith.gen.frontend.onnx_qdq import import_qdq
 from systolith.gen.graph import Graph
-from systolith.gen.run import random_input_of
 from systolith.gen.zoo.gemm import gemm
-from systolith.sim.golden.execute import execute
+from systolith.sim.golden.execute import execute, random_inputs
 from systolith.sim.rtl.session import RtlSession
 from tests.qdq_cases import FAMILIES, Case
 from tests.test_rtl_machine import CONFIG as SMALL
@@ -35,7 +34,7 @@ def check(session: RtlSession, graph: Graph, seed: int) -> None:
     large = sum(tensor.elements for tensor in graph.tensors.values()) > 1 << 14
     session.load(compile_graph(graph, CONFIG, Goal("memory" if seed % 2 else "cycles"), ring_tiles=4))
     for inference in range(1 if large else 2):
-        inputs = random_input_of(graph, 2 * seed + inference)
+        inputs = random_inputs(graph, 2 * seed + inference)
         expected = execute(graph, inputs)
         for name, found in session.infer(inputs)[0].items():
             np.testing.assert_array_equal(found, expected[name], name)

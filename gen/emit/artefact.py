@@ -19,11 +19,13 @@ from systolith.gen.graph import Graph, Node, Tensor
 from systolith.rtl.config import Config
 
 from .places import Place
+from .program import HostRow
 
 FORMAT = 4
 _NODES = {kind.__name__: kind for kind in (
-    core.Add, core.ArgMax, core.Concat, core.Conv2D, core.DepthwiseConv2D, core.Lookup, core.Mul, core.Pool2D,
-    core.Rescale, core.Reshape, core.Resize, core.Slice, core.Softmax, core.Transpose, core.TransposedConv2D)}
+    core.Add, core.ArgMax, core.Concat, core.Conv2D, core.DepthwiseConv2D, core.Feed, core.Lookup, core.Mul, core.Pack,
+    core.Pool2D, core.Rescale, core.Reshape, core.Resize, core.Slice, core.Softmax, core.Transpose,
+    core.TransposedConv2D, core.Unpack)}
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,16 @@ class Artefact:
     """First and last piece of work between which a tensor's memory is its own: -1 from the start."""
     layers: list[Layer]
     sizes: dict[str, int]
-    """Bytes: program, parameters, weights (ring or resident), activations, total, capacity."""
+    """Bytes: program, parameters, weights (ring or resident), activations, total, capacity; of the activations `pages`
+    are those of streams, and the samples need `needed_pages` of them."""
     written: list[Written]
     optimise: str = "cycles"
-    """What it was compiled for: see `gen.compile.Goal`."""
+    codec: str = "off"
+    """What it was compiled for: see `gen.goal.Goal`."""
+    feeds: list[HostRow] = field(default_factory=list)
+    """What the host does while the program runs."""
+    outside: int = 0
+    """External address of the pages outside; 0: the program has no streams."""
     digest: str = field(default="", compare=False)
 
     @property
@@ -86,6 +94,18 @@ class Artefact:
     @property
     def macs(self) -> int:
         return sum(layer.macs for layer in self.layers)
+
+    @property
+    def external_bytes(self) -> int:
+        """External memory that it needs: its own bytes, and the pages outside."""
+        config = self.config
+        pages = config.outside_pages * config.page_bytes if self.outside and config.external_bytes else 0
+        return max(len(self.external), self.outside + pages)
+
+    def tensor_of(self, tag: int) -> str:
+        """The tensor that the instructions with this tag make or read, as the network calls it."""
+        node = self.graph.nodes[tag]
+        return node.inputs[0].split("@")[0] if isinstance(node, core.Pack | core.Unpack) else node.output
 
 
 def _graph_to_json(graph: Graph, arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
@@ -130,6 +150,8 @@ def save(artefact: Artefact, path: Path) -> None:
     manifest: dict[str, Any] = {
         "format": FORMAT, "config": dataclasses.asdict(artefact.config),
         "graph": _graph_to_json(artefact.graph, arrays), "optimise": artefact.optimise,
+        "codec": artefact.codec, "outside": artefact.outside,
+        "feeds": [[one.tensor, one.row, one.address, list(one.after.items()), one.gives] for one in artefact.feeds],
         "program_words": len(artefact.program), "lifetimes": artefact.lifetimes,
         "places": {name: dataclasses.asdict(place) for name, place in artefact.places.items()},
         "layers": [dataclasses.asdict(layer) for layer in artefact.layers], "sizes": artefact.sizes,
@@ -190,4 +212,6 @@ def _read(path: Path) -> Artefact:
                     {name: Place(**values) for name, values in manifest["places"].items()},
                     {k: (v[0], v[1]) for k, v in manifest["lifetimes"].items()}, layers, manifest["sizes"],
                     [Written(*one[:3], *(range(*part) for part in one[3:])) for one in manifest["written"]],
-                    manifest["optimise"], hashlib.sha256(text).hexdigest())
+                    manifest["optimise"], manifest["codec"],
+                    [HostRow(tensor, row, at, dict(after), tuple(gives)) for tensor, row, at, after, gives in manifest["feeds"]], manifest["outside"],
+                    hashlib.sha256(text).hexdigest())

@@ -10,9 +10,11 @@ from systolith.gen.graph import (
     Concat,
     Conv2D,
     DepthwiseConv2D,
+    Feed,
     Lookup,
     Mul,
     Node,
+    Pack,
     Pool2D,
     Rescale,
     Reshape,
@@ -21,6 +23,7 @@ from systolith.gen.graph import (
     Softmax,
     Transpose,
     TransposedConv2D,
+    Unpack,
 )
 from systolith.gen.schedule.blocks import Block
 from systolith.rtl import isa
@@ -33,6 +36,7 @@ from .gather_nodes import gains, plan_gathered
 from .plan import Emitter, Network, NodePlan, Piece
 from .program import Region
 from .resize_nodes import plan_resize
+from .stream_nodes import plan_feed, plan_pack, plan_unpack
 from .vector_nodes import plan_add, plan_lookup, plan_mul, plan_pool, plan_rescale
 
 _WINDOW, _TAPS = 13, 64
@@ -111,9 +115,10 @@ def plan_reshape(network: Network, tag: int, node: Reshape) -> NodePlan:
 
 PLAN: dict[type[Node], Callable[..., NodePlan]] = {
     Add: plan_add, ArgMax: plan_argmax, Concat: plan_concat, Conv2D: plan_convolution, DepthwiseConv2D: plan_depthwise,
-    Lookup: plan_lookup, Mul: plan_mul, Pool2D: plan_pool, Rescale: plan_rescale, Reshape: plan_reshape,
+    Feed: plan_feed, Lookup: plan_lookup, Mul: plan_mul, Pack: plan_pack, Pool2D: plan_pool, Rescale: plan_rescale,
+    Reshape: plan_reshape,
     Resize: plan_resize, Slice: plan_slice, Softmax: plan_softmax, Transpose: plan_transpose,
-    TransposedConv2D: plan_transposed,
+    TransposedConv2D: plan_transposed, Unpack: plan_unpack,
 }
 """How each operator is planned: a function of the network, the operator's number and the operator."""
 

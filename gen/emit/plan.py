@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from systolith.gen.graph import Concat, Graph, Lookup, Node, Reshape, Slice, Tensor
+from systolith.gen.graph import Concat, Feed, Graph, Lookup, Node, Pack, Reshape, Slice, Tensor, Unpack
 from systolith.gen.schedule.blocks import Block, array_blocks, row_blocks
 from systolith.rtl import isa
 from systolith.rtl.config import Config
@@ -82,6 +82,12 @@ class Layout:
     """Tensors; `constants(node)` and `scratch(node)`."""
     rings: dict[str, int] = field(default_factory=dict)
     """Rows of those tensors that are rings."""
+    pages: int = 0
+    """The pages of streams: where they start, how many there are, and where those outside start."""
+    page_limit: int = 0
+    outside: int = 0
+    streams: dict[str, int] = field(default_factory=dict)
+    """Numbers of the streams."""
 
 
 def constants(tag: int) -> str:
@@ -125,6 +131,9 @@ class Network:
                 readers.setdefault(name, []).append(node)
         self._readers = readers
         self._makers = {node.output: node for node in graph.nodes}
+        self.streams = {node.inputs[0] for node in graph.nodes if isinstance(node, Feed | Unpack)} | {
+            node.output for node in graph.nodes if isinstance(node, Pack)}
+        """Tensors that have no rows in memory: streams of pages, and inputs that the host brings row by row."""
 
     def tensor(self, name: str) -> Tensor:
         return self.graph.tensors[name]

@@ -11,6 +11,8 @@ from .hazards import Hazards
 
 WEIGHT_READY, WEIGHT_FREE = 1, 2
 """Semaphores between the mover and the array's weight loader."""
+STREAMS_FROM, STREAM_ROWS = 1 << 32, 1 << 16
+"""Addresses behind all others that stand for rows of streams."""
 _RUNS_AHEAD = frozenset({"vector", "depthwise", "softmax"})
 """Units that start an instruction before the results of the one before it are in memory."""
 
@@ -24,11 +26,28 @@ class Region:
     partly: bool = False
 
 
+HOST = "host"
+"""What brings rows of inputs while the program runs; it works in order, as units do."""
+
+
+@dataclass(frozen=True)
+class HostRow:
+    """The host writes row `row` of an input to `address` when each semaphore of `after` has been given so often since
+    the start, then gives 1 to each of `gives`."""
+
+    tensor: str
+    row: int
+    address: int
+    after: dict[int, int]
+    gives: tuple[int, ...]
+
+
 @dataclass(eq=False)
 class Issued:
     """An instruction in the program."""
 
-    kind: InstructionType
+    kind: InstructionType | None
+    """None: something that the host does."""
     values: dict[str, int]
     unit: str
     number: int
@@ -51,7 +70,10 @@ class Program:
 
     def __init__(self) -> None:
         self.issued: list[Issued] = []
-        self._units: dict[str, list[Issued]] = {name: [] for name in isa.UNITS.values()}
+        self._units: dict[str, list[Issued]] = {name: [] for name in (*isa.UNITS.values(), HOST)}
+        self.feeds: list[HostRow] = []
+        """What the host does while the program runs, once `instructions` has been called."""
+        self._fed: dict[Issued, str] = {}
         self._hazards = Hazards()
 
     def count(self, unit: str) -> int:
@@ -59,13 +81,23 @@ class Program:
         return len(self._units[unit])
 
     def add(self, kind: InstructionType, reads: Iterable[Region] = (), writes: Iterable[Region] = (),
-            after: Issued | None = None, /, **values: int) -> Issued:
-        """Adds an instruction with its fields. `after`: one that is complete by nature when this one writes.
+            after: Issued | None = None, behind: str = "", /, **values: int) -> Issued:
+        """Adds an instruction with its fields. `after`: one that is complete by nature when this one writes. `behind`:
+        a unit all of whose instructions so far must be done.
 
         Raises FieldError for a value that does not fit its field.
         """
         kind(**values)
-        unit = isa.UNITS[kind.opcode >> 4]
+        return self._add(kind, isa.UNITS[kind.opcode >> 4], reads, writes, values, after, behind)
+
+    def feed(self, tensor: str, row: int, address: int, writes: Iterable[Region]) -> Issued:
+        """The host brings a row of an input."""
+        new = self._add(None, HOST, (), writes, {"row": row, "address": address})
+        self._fed[new] = tensor
+        return new
+
+    def _add(self, kind: InstructionType | None, unit: str, reads: Iterable[Region], writes: Iterable[Region],
+             values: dict[str, int], after: Issued | None = None, behind: str = "") -> Issued:
         line = self._units[unit]
         new = Issued(kind, values, unit, len(line), len(self.issued), dict(line[-1].known) if line else {})
         needs: dict[str, int] = {}
@@ -73,6 +105,8 @@ class Program:
             _merge(needs, self._hazards.read(region.address, region.size, unit, new.number))
         if unit not in _RUNS_AHEAD:
             needs.pop(unit, None)
+        if behind and self._units[behind]:
+            needs[behind] = self._units[behind][-1].number
         self._wait(new, needs)
         if after is not None:
             _merge(new.known, after.known)
@@ -116,7 +150,15 @@ class Program:
         out = list(start)
         counts = dict.fromkeys(self._units, 0)
         numbers = {}
+        self.feeds, taken = [], dict.fromkeys(semaphores.values(), 0)
         for one in self.issued:
+            if one.kind is None:
+                ready = [semaphores[other.unit, HOST] for other in one.waits]
+                taken |= {semaphore: taken[semaphore] + 1 for semaphore in ready}
+                self.feeds.append(HostRow(self._fed[one], one.values["row"], one.values["address"],
+                                       {semaphore: taken[semaphore] for semaphore in ready},
+                                       tuple(semaphores[HOST, unit] for unit in one.signals)))
+                continue
             waits = _pairs("wait", [semaphores[other.unit, one.unit] for other in one.waits])
             signals = _pairs("signal", [semaphores[one.unit, unit] for unit in one.signals])
             before, after = waits[:-1], signals[1:]

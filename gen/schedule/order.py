@@ -1,6 +1,7 @@
 """In which order the pieces of a network are made."""
 
 from systolith.gen.emit.plan import Network, NodePlan, Piece
+from systolith.gen.graph import Pack
 
 
 class Progress:
@@ -75,18 +76,27 @@ def cascade(network: Network, plans: list[NodePlan], segments: list[range]) -> l
     left = {tag: list(plan.pieces) for tag, plan in enumerate(plans)}
     tags = {plan.output: tag for tag, plan in enumerate(plans) if plan.output}
     order: list[Piece] = []
+    packs: list[int] = []
+
+    def make(tag: int) -> None:
+        order.append(left[tag].pop(0))
+        progress.done(plans[tag], order[-1])
 
     def make_next(tag: int) -> None:
         """Makes the next piece of an operator, and before it what it needs."""
-        piece = left[tag].pop(0)
+        piece = left[tag][0]
         for need in piece.needs:
             for source, first, end in network.sources(*need):
                 while not progress.rows_there(source, first, end):
                     make_next(tags[source])
-        order.append(piece)
-        progress.done(plans[tag], piece)
+        if tag not in packs:
+            make(tag)
+        for reader in packs:  # rows leave as soon as they can
+            while left[reader] and progress.ready(left[reader][0]):
+                make(reader)
 
     for segment in segments:
+        packs[:] = [tag for tag in segment if isinstance(plans[tag].node, Pack)]
         for tag in reversed(segment):  # what is read within the segment comes along with the last that needs it
             while left[tag]:
                 make_next(tag)

@@ -56,6 +56,8 @@ class Schedule:
         lives = _Lives()
 
         def tensor(name: str, position: int) -> None:
+            if name in self.network.streams:
+                return
             owner = home(name, views)
             whole = graph.tensors[owner]
             rows = self.rings.get(owner, whole.shape[0])

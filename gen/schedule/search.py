@@ -9,15 +9,19 @@ dynamic programming finds the cheapest cut whose segments all stay below a limit
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from systolith.gen.graph import Graph
+from systolith.gen.graph import Feed, Graph
 from systolith.rtl.config import Config
 
 from .memory import lower_bound
+from .packing import Packing
 from .schedule import Schedule, Stripes, schedule
+from .streams import Crossings, pages_in_use, stream_of, streamable
 
 _LONGEST = 24
 """Operators of a segment at most."""
 _STRIPES = (4, 8, 16, 32, 64)
+_BUDGETS = 64
+"""Sizes of a pool of pages that are tried."""
 _PIECE_CYCLES = 60
 """What a piece of work costs beside its arithmetic: fetching and dispatching its instructions."""
 
@@ -29,16 +33,22 @@ class _Option:
     segment: range
     stripes: int
     peak: int
-    """Bytes of activations while it is made."""
+    """Bytes of activations as they are while it is made."""
+    pages: int
+    """Bytes of pages in use at most."""
     cycles: int
     """Estimate."""
 
 
 class Search:
-    """The segments of a network, with their memory and cycles."""
+    """The segments of a network, with their memory and cycles.
 
-    def __init__(self, graph: Graph, config: Config) -> None:
-        self._graph, self._config = graph, config
+    packing: what crosses from one segment to another rests in pages, if it can; None: as it is. layers: each operator
+    is a segment.
+    """
+
+    def __init__(self, graph: Graph, config: Config, packing: Packing | None = None, *, layers: bool = False) -> None:
+        self._graph, self._config, self._packing, self._layers = graph, config, packing, layers
         self._made = {name: -1 for name in graph.inputs} | {
             node.output: index for index, node in enumerate(graph.nodes)}
         self._last = dict.fromkeys(self._made, -1)
@@ -50,7 +60,7 @@ class Search:
         cuts = self._cuts()
         for end in cuts[1:]:
             self._options[end] = [option for begin in cuts if begin < end and (
-                end - begin <= _LONGEST or cuts.index(end) - cuts.index(begin) == 1)
+                (end - begin <= _LONGEST and not layers) or cuts.index(end) - cuts.index(begin) == 1)
                 for option in self._segment(range(begin, end))]
         self._ends = cuts
 
@@ -62,6 +72,8 @@ class Search:
     def _cuts(self) -> list[int]:
         """Where segments may begin: where less crosses than at the neighbours."""
         count = len(self._graph.nodes)
+        if self._layers:  # what the host brings is read at once
+            return [at for at in range(count + 1) if not at or not isinstance(self._graph.nodes[at - 1], Feed)]
         sizes = [self._crossing(at) for at in range(count + 1)]
         return [0, *(at for at in range(1, count) if sizes[at] <= min(sizes[at - 1], sizes[at + 1])), count]
 
@@ -72,38 +84,73 @@ class Search:
         read = {name for node in nodes for name in node.inputs}
         inputs = tuple(sorted(name for name in read - made))
         outputs = tuple(sorted(name for name in made if self._last[name] >= segment.stop))
-        beside = sum(graph.tensors[name].bytes for name, at in self._made.items()
-                     if at < segment.start and self._last[name] >= segment.stop and name not in read)
-        part = Graph(graph.name, inputs, outputs, graph.tensors, nodes)
-        kept = {name for name in inputs if self._last[name] >= segment.stop or name in graph.inputs}
+        packed = {name for name in self._made if self._packing and streamable(graph, name)}
+        waiting = {name for name, at in self._made.items()
+                   if at < segment.start and self._last[name] >= segment.stop and name not in read}
+        beside = sum(graph.tensors[name].bytes for name in waiting - packed)
+        streams = [name for name in self._made if name in packed & ({*inputs, *outputs} | waiting)]
+        sizes = {stream_of(name): self._packing.best(name).bytes for name in streams} if self._packing else {}
+        tensors = dict(graph.tensors)
+        if self._packing:
+            crossings = Crossings(graph, self._packing, {name: [0 if name in inputs else 1] for name in streams})
+            nodes = tuple(crossings.segment(nodes, 0, tensors))
+        inputs, outputs = (tuple(stream_of(name) if name in streams else name for name in names)
+                           for names in (inputs, outputs))
+        part = Graph(graph.name, inputs, outputs, tensors, nodes)
+        kept = {name for name in inputs if name not in sizes and (
+            self._last[name] >= segment.stop or name in graph.inputs)}
+        longer = [stream_of(name) for name in streams if self._last[name] >= segment.stop]
         fixed = kept | (set(outputs) & set(graph.outputs))
-        for stripes in (1,) if len(nodes) == 1 else (1, *_STRIPES):
+        alone = len(nodes) == 1
+        for stripes in (1,) if alone else (1, *_STRIPES):
             own = range(len(nodes))
             s = schedule(part, self._config, Stripes([own], [stripes]), fixed)
             buffers = s.activations()
             if kept:  # until after the segment
                 buffers = [b if b.name not in kept else type(b)(b.name, b.size, b.first, len(s.order)) for b in buffers]
-            yield _Option(segment, stripes, beside + lower_bound(buffers, self._config.word_bytes)[0], _cycles(s))
+            pages = 0
+            if sizes:
+                pages = int(pages_in_use(s.plans, s.order, sizes, self._config.page_bytes, longer).max())
+            yield _Option(segment, stripes, beside + lower_bound(buffers, self._config.word_bytes)[0],
+                          pages * self._config.page_bytes, _cycles(s))
 
     def best(self, limit: int) -> Stripes | None:
-        """The cut with the fewest cycles whose segments need `limit` bytes at most; None if there is none."""
-        costs: dict[int, tuple[int, list[_Option]]] = {0: (0, [])}
-        for end in self._ends[1:]:
-            found = [(costs[o.segment.start][0] + o.cycles, [*costs[o.segment.start][1], o])
-                     for o in self._options[end] if o.peak <= limit and o.segment.start in costs]
-            if found:
-                costs[end] = min(found, key=lambda item: item[0])
-        if len(self._graph.nodes) not in costs:
+        """The cut with the fewest cycles that needs `limit` bytes at most, pages among them; None if there is none."""
+        found = [best for pages in self._budgets() if pages <= limit and (best := self._fastest(limit - pages, pages))]
+        if not found:
             return None
-        chosen = costs[len(self._graph.nodes)][1]
+        chosen = min(found, key=lambda item: item[0])[1]
         return Stripes([option.segment for option in chosen], [option.stripes for option in chosen])
 
     def smallest(self) -> int:
         """The lowest limit that a cut can keep."""
-        peaks = {0: 0}
+        found = []
+        for pages in self._budgets():
+            peaks = {0: 0}
+            for end in self._ends[1:]:
+                within = [max(peaks[o.segment.start], o.peak) for o in self._options[end]
+                          if o.pages <= pages and o.segment.start in peaks]
+                if within:
+                    peaks[end] = min(within)
+            if self._ends[-1] in peaks:
+                found.append(peaks[self._ends[-1]] + pages)
+        return min(found)
+
+    def _budgets(self) -> list[int]:
+        """Sizes of a pool of pages that are worth a look."""
+        sizes = sorted({o.pages for options in self._options.values() for o in options})
+        return sizes[::max(1, len(sizes) // _BUDGETS)] + sizes[-1:]
+
+    def _fastest(self, limit: int, pages: int) -> tuple[int, list[_Option]] | None:
+        """The cut with the fewest cycles whose segments need `limit` bytes at most, and `pages` bytes of pages."""
+        costs: dict[int, tuple[int, list[_Option]]] = {0: (0, [])}
         for end in self._ends[1:]:
-            peaks[end] = min(max(peaks[o.segment.start], o.peak) for o in self._options[end])
-        return peaks[self._ends[-1]]
+            found = [(costs[o.segment.start][0] + o.cycles, [*costs[o.segment.start][1], o])
+                     for o in self._options[end]
+                     if o.peak <= limit and o.pages <= pages and o.segment.start in costs]
+            if found:
+                costs[end] = min(found, key=lambda item: item[0])
+        return costs.get(len(self._graph.nodes))
 
 
 def _cycles(s: Schedule) -> int:

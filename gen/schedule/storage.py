@@ -51,7 +51,7 @@ def _fits(network: Network, name: str, output: str) -> bool:
 def find_rings(network: Network, plans: list[NodePlan], order: list[Piece]) -> dict[str, int]:
     """Rows that each buffer must hold at a time, of those that need fewer than all."""
     graph, views = network.graph, network.views
-    whole = {*graph.inputs, *graph.outputs}  # these are not made, or not read, in stripes
+    whole = {*graph.inputs, *graph.outputs, *network.streams}  # these are not made, or not read, in stripes
     for name, view in views.items():
         if not view.same_rows:
             whole.add(home(name, views))

@@ -42,8 +42,19 @@ def encode_tiles(values: NDArray[np.uint8], centre: int) -> list[bytes]:
             payload = np.concatenate([_header(codes, tile, headers[tile]), streams[tile, :order.units[tile]]])
             coded.append(_entry(int(codes.tags[tile]), len(payload)) + payload.astype("<u2").tobytes())
         else:
-            coded.append(_entry(TAG_RAW, 0) + values[tile].tobytes())
+            coded.append(raw_tile(values[tile]))
     return coded
+
+
+def raw_tile(values: NDArray[np.uint8]) -> bytes:
+    """A tile as it is, behind its index entry."""
+    return _entry(TAG_RAW, 0) + values.tobytes()
+
+
+def tile_length(entry: int, values: int) -> int:
+    """Bytes of a tile of so many values with this index entry, which is counted."""
+    tag, units = entry >> TAG_SHIFT, entry & (1 << TAG_SHIFT) - 1
+    return ENTRY_BYTES + (values if tag == TAG_RAW and not units else UNIT_BYTES * units)
 
 
 def fits(units: NDArray[np.int64] | int, values: int) -> NDArray[np.bool_] | bool:

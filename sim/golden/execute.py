@@ -13,10 +13,12 @@ from systolith.gen.graph import (
     Concat,
     Conv2D,
     DepthwiseConv2D,
+    Feed,
     Graph,
     Lookup,
     Mul,
     Node,
+    Pack,
     Pool2D,
     Rescale,
     Reshape,
@@ -27,6 +29,7 @@ from systolith.gen.graph import (
     Tensor,
     Transpose,
     TransposedConv2D,
+    Unpack,
 )
 
 from . import operators
@@ -134,6 +137,8 @@ def dequantise_output(graph: Graph, name: str, array: Array) -> NDArray[np.float
 def apply(node: Node, inputs: list[Array], tensors: list[Tensor], output: Tensor) -> Array:
     """What the node makes of its inputs (whose tensors are given), in the output's type."""
     x, zero_in, zero_out = inputs[0], tensors[0].zero_point, output.zero_point
+    if isinstance(node, Feed | Pack | Unpack):
+        return x
     if isinstance(node, Reshape):
         return x.reshape(*x.shape[:-3], *output.shape)
     if isinstance(node, Concat):
@@ -225,3 +230,14 @@ def execute_batch(graph: Graph, inputs: dict[str, Array], *, chunk: int = 64) ->
         for name, part in parts.items():
             part.append(done[name])
     return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def random_inputs(graph: Graph, seed: int = 1) -> dict[str, Array]:
+    """Seeded integer inputs [height, width, channels]."""
+    random = np.random.default_rng(seed)
+    out = {}
+    for name in graph.inputs:
+        tensor = graph.tensors[name]
+        info = np.iinfo(DTYPES[tensor.dtype])
+        out[name] = random.integers(info.min, info.max + 1, tensor.shape, DTYPES[tensor.dtype])
+    return out

@@ -79,6 +79,10 @@ class PagerModel:
         self.page_given = False
         """Pages that the last request has left, and whether it got a free one: what its time depends on."""
 
+    def set_limit(self, limit: int) -> None:
+        """Pages on chip that may be in use; more than there are, are as many."""
+        self.chip.limit = min(limit, self.chip.pages)
+
     @property
     def used(self) -> int:
         """Pages on chip that are in use."""

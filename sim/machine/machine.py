@@ -5,16 +5,18 @@ allow is legal and a program that would hang the machine is found (`Deadlock`).
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.gen.emit.program import HostRow
 from systolith.rtl import assembly, isa
 from systolith.rtl.config import Config
 from systolith.rtl.isa import Instruction
 from systolith.sim.golden.array import input_tiles
 from systolith.sim.golden.depthwise import execute_depthwise
+from systolith.sim.golden.pages import Pages
 from systolith.sim.golden.softmax import execute_softmax
 from systolith.sim.golden.vector import execute_vector
 
@@ -45,20 +47,24 @@ class Machine:
         self.on_retired: Callable[[str, Instruction, int], None] | None = None
         """Called after each instruction of a unit: unit, instruction, its number within the unit."""
         self.instructions = dict.fromkeys(isa.UNITS.values(), 0)
+        self.pages: Pages | None = None
+        """Streams of packed activations, after a run."""
         self._waiting: dict[str, str] = {}
 
-    def run(self, entry: int = 0) -> None:
-        """Executes the program at `entry` to its END."""
+    def run(self, entry: int = 0, feeds: Iterable[tuple[HostRow, NDArray[np.uint8]]] = ()) -> None:
+        """Executes the program at `entry` to its END, while the host brings the bytes of `feeds`."""
         self._semaphores = [0] * isa.SEMAPHORES
         self._queues: dict[str, deque[Instruction]] = {unit: deque() for unit in isa.UNITS.values()}
         self._busy = dict.fromkeys(self._queues, False)
         self._blocks: deque[NDArray[np.int32]] = deque()
         self._done = self._progress = False
+        self.pages = Pages(self.config, self.memory, self.external)
         self.instructions = dict.fromkeys(self._queues, 0)
         units = {"sequencer": self._sequencer(entry), "move_in": self._unit("move_in", self._move_in),
                  "array": self._unit("array", self._array), "vector": self._unit("vector", self._vector),
                  "move_out": self._unit("move_out", self._move_out), "softmax": self._unit("softmax", self._softmax),
-                 "depthwise": self._unit("depthwise", self._depthwise)}
+                 "depthwise": self._unit("depthwise", self._depthwise), "pack": self._unit("pack", self._pack),
+                 "unpack": self._unit("unpack", self._unpack), "host": self._host(feeds)}
         while not self._done:
             self._progress = False
             for name, unit in units.items():
@@ -141,6 +147,8 @@ class Machine:
             raise MachineError("ILLEGAL_INSTRUCTION: DEPTHWISE on a machine without a depthwise unit")
         if unit == "softmax" and not self.config.softmax_lanes:
             raise MachineError("ILLEGAL_INSTRUCTION: SOFTMAX on a machine without a softmax unit")
+        if unit in ("pack", "unpack") and not self.config.codec_lanes:
+            raise MachineError(f"ILLEGAL_INSTRUCTION: {instruction.kind.name} on a machine without a codec")
         mask = (1 << isa.ADDRESS_BITS) - 1
         values = dict(instruction.values)
         for letter in "abc":
@@ -168,6 +176,19 @@ class Machine:
             self._signals(instruction)
             self._busy[name] = False
             yield True
+
+    def _host(self, feeds: Iterable[tuple[HostRow, NDArray[np.uint8]]]) -> Iterator[bool]:
+        for feed, row in feeds:
+            for semaphore, count in feed.after.items():
+                while self._semaphores[semaphore] < count:
+                    self._waiting["host"] = f"{count} of semaphore {semaphore} (it has {self._semaphores[semaphore]})"
+                    yield False
+            self.memory[self._range(feed.address, row.size)] = row
+            for semaphore in feed.gives:
+                self._give(semaphore, 1)
+            yield True
+        while True:
+            yield False
 
     def _range(self, address: int, size: int) -> slice:
         if not 0 <= address <= address + size <= self.memory.size:
@@ -239,4 +260,14 @@ class Machine:
 
     def _softmax(self, instruction: Instruction) -> Iterator[bool]:
         execute_softmax(instruction, self.memory, self.config.word_bytes)
+        yield True
+
+    def _pack(self, instruction: Instruction) -> Iterator[bool]:
+        assert self.pages is not None
+        self.pages.pack(instruction)
+        yield True
+
+    def _unpack(self, instruction: Instruction) -> Iterator[bool]:
+        assert self.pages is not None
+        self.pages.unpack(instruction)
         yield True

@@ -1,0 +1,94 @@
+"""What tensors need in pages: tile by tile, measured on samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.gen.graph import Graph, Tensor
+from systolith.rtl.isa import TILE_STEPS, TILE_VALUES
+from systolith.sim.codec.encode import tile_bytes
+from systolith.sim.golden.execute import execute
+from systolith.sim.golden.pages import PIECE, tile_steps
+
+MOST_ROWS = 8
+"""Rows of a tile at most: rows around a tile lie in memory as they are."""
+_CENTRES = 1 << 16
+"""Values of a sample that the choice of a centre looks at."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a tensor is cut, and the bytes of each band of tiles for each sample: [samples, bands]."""
+
+    rows: int
+    columns: int
+    centre: int
+    bytes: NDArray[np.int64]
+
+
+@dataclass
+class Packing:
+    """Measures the tensors of a graph on samples of its inputs, each when it is asked for.
+
+    samples: integer inputs by name, [height, width, channels]; at least one.
+    """
+
+    graph: Graph
+    samples: Sequence[dict[str, NDArray[Any]]]
+    _values: list[dict[str, NDArray[Any]]] = field(default_factory=list)
+    _known: dict[tuple[str, int], Tiling] = field(default_factory=dict)
+    _centres: dict[str, int] = field(default_factory=dict)
+
+    def tiling(self, name: str, rows: int) -> Tiling:
+        """The tensor in bands of so many rows."""
+        if (name, rows) not in self._known:
+            tensor, values = self.graph.tensors[name], self._of(name)
+            columns = tile_columns(tensor, rows)
+            centre = self._centre(name)
+            bands = [self._bytes(values[:, y:y + rows], columns, centre) for y in range(0, tensor.shape[0], rows)]
+            self._known[name, rows] = Tiling(rows, columns, centre, np.stack(bands, 1))
+        return self._known[name, rows]
+
+    def best(self, name: str) -> Tiling:
+        """Rows that need the least memory, with those of a tile that lie in memory twice: to be packed, unpacked."""
+        tensor = self.graph.tensors[name]
+        row = tensor.shape[1] * tensor.shape[2]
+        most = min(MOST_ROWS, tensor.shape[0])
+        heights = [rows for rows in range(1, most + 1) if tile_columns(tensor, rows) and rows & (rows - 1) == 0]
+        return min((self.tiling(name, rows) for rows in heights),
+                   key=lambda t: int(t.bytes.sum(1).max()) + 2 * t.rows * row)
+
+    def _of(self, name: str) -> NDArray[np.uint8]:
+        if not self._values:
+            self._values = [execute(self.graph, sample) for sample in self.samples]
+        return np.stack([values[name] for values in self._values]).view(np.uint8) ^ np.uint8(0x80)
+
+    def _centre(self, name: str) -> int:
+        """The zero point or the median, whichever codes shorter: unsigned."""
+        if name not in self._centres:
+            tensor, values = self.graph.tensors[name], self._of(name)
+            rows = max(1, min(len(values[0]), _CENTRES // (len(values) * tensor.shape[1] * tensor.shape[2])))
+            some, columns = values[:, :rows], tile_columns(tensor, 1)
+            centres = {tensor.zero_point + 128 & 0xFF, int(np.median(some))}
+            self._centres[name] = min(sorted(centres), key=lambda centre: sum(
+                int(self._bytes(some[:, y:y + 1], columns, centre).sum()) for y in range(rows)))
+        return self._centres[name]
+
+    @staticmethod
+    def _bytes(band: NDArray[np.uint8], columns: int, centre: int) -> NDArray[np.int64]:
+        """Bytes of a band [samples, rows, positions, channels], a sample."""
+        total = np.zeros(len(band), np.int64)
+        for x in range(0, band.shape[2], columns):
+            lengths, _ = tile_bytes(np.ascontiguousarray(band[:, :, x:x + columns]), centre)
+            total += -(-lengths // PIECE) * PIECE
+        return total
+
+
+def tile_columns(tensor: Tensor, rows: int) -> int:
+    """Positions of a tile of so many rows, as equal as they can be; 0 where there is no such tile."""
+    _, width, channels = tensor.shape
+    most = min(TILE_VALUES // (rows * channels), TILE_STEPS // tile_steps(rows, 1, channels))
+    return -(-width // -(-width // most)) if most else 0
