@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
-from systolith.gen.compile import Goal
 from systolith.gen.emit.artefact import Artefact
 from systolith.gen.errors import UserError
+from systolith.gen.goal import Goal
 from systolith.gen.networks import artefact_of
 from systolith.gen.report import Report, run_report
 from systolith.gen.run import Session, check_engine

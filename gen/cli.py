@@ -10,17 +10,18 @@ from rich.table import Table
 
 from systolith.gen import bench as benchmarks
 from systolith.gen import report
-from systolith.gen.compile import Goal, compile_graph
-from systolith.gen.emit.artefact import Artefact, save
+from systolith.gen.emit.artefact import save
 from systolith.gen.errors import UserError
 from systolith.gen.files import read_arrays, require_folder, require_writable, write_arrays, write_json, write_whole
 from systolith.gen.frontend import operators_table
-from systolith.gen.networks import KINDS, artefact_of, graph_of
+from systolith.gen.goal import CODECS, MARGIN, Goal
+from systolith.gen.networks import KINDS, artefact_of
 from systolith.gen.presets import PRESETS, preset
 from systolith.gen.run import ENGINES, Session, check_engine
+from systolith.gen.samples import integer_samples
 from systolith.gen.zoo import ZOO
 from systolith.rtl.config import Config, ConfigError
-from systolith.sim.golden.execute import dequantise_output, quantise_inputs
+from systolith.sim.golden.execute import dequantise_output
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Generates exact neural-network accelerators, and runs networks on them.")
@@ -33,11 +34,18 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration
 Sets = Annotated[list[str] | None, typer.Option(
     "--set", help="NAME=VALUE: changes one number of the configuration; repeatable.")]
 Calibrate = Annotated[Path | None, typer.Option(
-    "--calibrate", help="Typical inputs for a float network (.npz: an array [N, ...] an input).")]
+    "--calibrate", help="Typical inputs for a float network, or for --codec pages (.npz: an array [N, ...] an "
+                        "input).")]
 Optimise = Annotated[str, typer.Option(
     "--optimise", help="cycles, memory (few rows of each tensor at a time) or balanced (between the two).")]
 Memory = Annotated[int | None, typer.Option(
     "--memory", help="Bytes of the unified memory that may be used; all by default. What needs more is cut finer.")]
+Codec = Annotated[str, typer.Option(
+    "--codec", help=f"{' or '.join(CODECS)}: whether tensors that wait for a later part of the network are packed.")]
+Margin = Annotated[float, typer.Option(
+    "--margin", help="Pages beyond what the calibration data needs, as a part of them.")]
+Cascades = Annotated[bool, typer.Option(
+    "--cascades/--no-cascades", help="Operators may be made together, stripe by stripe, or each by itself.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also writes the answer to this file as JSON.")]
 ReportFolder = Annotated[Path | None, typer.Option(
     "--report", help="Writes report.html, report.json and trace.json (for ui.perfetto.dev) to this folder; of several "
@@ -76,13 +84,17 @@ def compile_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=f"{KINDS[0].upper()}{KINDS[1:]}.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file, .slp.")],
     preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
-    optimise: Optimise = "cycles", memory: Memory = None, json_file: JsonFile = None,
+    optimise: Optimise = "cycles", memory: Memory = None, codec: Codec = "off", margin: Margin = MARGIN,
+    cascades: Cascades = True, json_file: JsonFile = None,
 ) -> None:
     """Quantises a network, schedules it into a machine's memory and writes the compiled file."""
-    config, goal = configuration(preset_name, config_file, sets), Goal(optimise, memory)
+    config = configuration(preset_name, config_file, sets)
+    goal = Goal(optimise, memory, codec, cascades, margin)
     for file in (output, json_file):
         require_writable(file)
-    artefact = compile_graph(graph_of(model, read_arrays(calibrate) if calibrate else None), config, goal)
+    if Path(model).suffix == ".slp":
+        raise UserError(f"{model} is compiled already; give the network that it was made from")
+    artefact = artefact_of(model, config, read_arrays(calibrate) if calibrate else None, goal=goal)
     save(artefact, output)
     made = report.run_report(artefact, "none", artefact.config.name, None, None, 0)
     terminal = report.console()
@@ -91,32 +103,6 @@ def compile_command(
         print(line)
     print(f"{output}: {output.stat().st_size:,} bytes")
     write_json(json_file, made.record())
-
-
-def _samples(artefact: Artefact, path: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
-    """Integer inputs, a dict a sample, from a file whose arrays have a leading batch axis."""
-    arrays = read_arrays(path)
-    graph = artefact.graph
-    whole = {}
-    for name in graph.inputs:
-        if name not in arrays:
-            raise UserError(f"{path} has no array {name!r}, the network's input; it has {', '.join(arrays) or 'none'}")
-        array = arrays[name]
-        layout = graph.input_layouts.get(name)
-        if layout is not None and array.shape == tuple(layout[1:] if layout[0] == 1 else layout):
-            array = array[None]
-        try:
-            whole[name] = quantise_inputs(graph, name, array)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-    counts = {name: len(array) for name, array in whole.items()}
-    if len(set(counts.values())) != 1:
-        raise UserError(f"{path}: inputs must have one number of samples, not "
-                        + ", ".join(f"{name} {count}" for name, count in counts.items()))
-    count = min(counts.values())
-    if not count:
-        raise UserError(f"{path} holds no sample; give at least one")
-    return [{name: array[i] for name, array in whole.items()} for i in range(count)]
 
 
 def _count(number: int, what: str) -> str:
@@ -148,7 +134,7 @@ def run(
         require_folder(report_folder)
     artefact = artefact_of(model, config, read_arrays(calibrate) if calibrate else None,
                            compiled=config if preset_name or config_file or sets else None)
-    samples = _samples(artefact, input_file)
+    samples = integer_samples(artefact.graph, read_arrays(input_file), str(input_file))
     session = Session(artefact, engine, check=check, trace=trace, progress=note)
     collected: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in artefact.graph.outputs}
     measurement = None
@@ -189,7 +175,7 @@ def bench(
     preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
     optimise: Annotated[str | None, typer.Option(
         "--optimise", help="cycles (the default), memory or balanced; see `systolith compile --help`.")] = None,
-    memory: Memory = None,
+    memory: Memory = None, codec: Codec = "off", margin: Margin = MARGIN, cascades: Cascades = True,
     engine: Annotated[str, typer.Option(
         "--engine", help="verilator, icarus, machine or model (predicts cycles).")] = "verilator",
     layers: Annotated[bool, typer.Option("--layers", help="Also a table of the layers of each network.")] = False,
@@ -197,7 +183,8 @@ def bench(
 ) -> None:
     """Measures networks at batch 1 with seeded inputs: cycles, utilisation, memory, traffic, bit-exactness."""
     config = configuration(preset_name, config_file, sets)
-    goals = [Goal(one, memory) for one in ([optimise] if optimise else ["cycles"] if names else ["cycles", "memory"])]
+    goals = [Goal(one, memory, codec, cascades, margin)
+             for one in ([optimise] if optimise else ["cycles"] if names else ["cycles", "memory"])]
     benchmarks.check_benchmark_engine(engine)
     require_writable(json_file)
     if report_folder:

@@ -65,7 +65,7 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
                         f"codec_lanes=8")
     graph = feed_inputs(graph)
     packing = Packing(graph, samples or [random_inputs(graph, seed) for seed in range(RANDOM_SAMPLES)])
-    return _search(Search(graph, config, packing, layers=goal.layers), graph, config,
+    return _search(Search(graph, config, packing, layers=not goal.cascades), graph, config,
                    dataclasses.replace(request, packing=packing), None)
 
 
@@ -79,7 +79,7 @@ def _compile_rows(graph: Graph, config: Config, request: Request) -> Artefact:
             return link(fast, request)
         except DoesNotFit as error:
             missing = error
-    return _search(Search(graph, config, layers=goal.layers), graph, config, request, missing,
+    return _search(Search(graph, config, layers=not goal.cascades), graph, config, request, missing,
                    lower_bound(fast.activations(), config.word_bytes)[0])
 
 

@@ -18,14 +18,14 @@ class Goal:
     that keep few rows of each tensor, and "balanced" allows the geometric mean of what these two need. `memory`: bytes
     of the unified memory that may be used, all by default. A network that needs more is cut into stripes until it fits.
     `codec`: "off" keeps tensors as they are; with "pages" those that wait for a later part of the network are packed,
-    and inputs come in row by row. `layers`: no cascades, each operator by itself. `margin`: pages beyond what the
+    and inputs come in row by row. Without `cascades` each operator is made by itself. `margin`: pages beyond what the
     samples need, as a part of them.
     """
 
     optimise: str = "cycles"
     memory: int | None = None
     codec: str = "off"
-    layers: bool = False
+    cascades: bool = True
     margin: float = MARGIN
 
     def __post_init__(self) -> None:

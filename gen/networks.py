@@ -1,16 +1,25 @@
 """Networks by what a user types: a file, a name of the zoo, a matrix product."""
 
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from systolith.gen.compile import Goal, compile_graph
+from numpy.typing import NDArray
+
+from systolith.gen.compile import compile_graph
 from systolith.gen.emit.artefact import Artefact, load
 from systolith.gen.errors import UserError
-from systolith.gen.frontend import import_model
+from systolith.gen.frontend import import_model, is_qdq, load_model
 from systolith.gen.frontend.samples import Calibration
+from systolith.gen.frontend.tflite_file import is_tflite
+from systolith.gen.goal import Goal
 from systolith.gen.graph import Graph
+from systolith.gen.samples import integer_samples
 from systolith.gen.zoo import ZOO, from_name
 from systolith.gen.zoo.gemm import gemm
 from systolith.rtl.config import Config
+from systolith.sim.golden.execute import quantise_input
 
 KINDS = "a network of `systolith zoo`, an ONNX file (float or QDQ), a .tflite file in int8, or gemm:MxKxN"
 
@@ -32,12 +41,35 @@ def graph_of(name: str, calibration: Calibration | None = None) -> Graph:
                     f"file, or gemm:MxKxN")
 
 
+SAMPLES = 16
+"""Inputs on which the need of pages is measured, at most."""
+
+
+def _is_float(name: str) -> bool:
+    """Whether the network is quantised here."""
+    known = name.startswith("gemm:") or name in ZOO
+    return not known and not is_tflite(name) and not is_qdq(load_model(name))
+
+
+def _some(graph: Graph, calibration: Calibration) -> list[dict[str, NDArray[Any]]]:
+    """A few of the calibration's samples as integers."""
+    if isinstance(calibration, Mapping):
+        return integer_samples(graph, {name: array[:SAMPLES] for name, array in calibration.items()},
+                               "the calibration data")
+    return [{name: quantise_input(graph, name, sample[name]) for name in graph.inputs}
+            for sample in islice(calibration, SAMPLES)]
+
+
 def artefact_of(name: str, config: Config, calibration: Calibration | None = None, *, compiled: Config | None = None,
                 goal: Goal | None = None) -> Artefact:
     """The same compiled for a machine, or what a compiled file has; `compiled`: the machine that such a file must be
-    for, any if None."""
+    for, any if None. Where the goal has pages, calibration also says how many; then a network may have it that is
+    quantised already."""
     if Path(name).suffix != ".slp":
-        return compile_graph(graph_of(name, calibration), config, goal)
+        if calibration is None or not goal or goal.codec == "off":
+            return compile_graph(graph_of(name, calibration), config, goal)
+        graph = graph_of(name, calibration if _is_float(name) else None)
+        return compile_graph(graph, config, goal, samples=_some(graph, calibration))
     if calibration is not None:
         raise UserError(f"{name} is compiled already; calibration data goes with a float ONNX file, so leave out "
                         "--calibrate")

@@ -11,6 +11,7 @@ from systolith.gen.emit.artefact import Artefact, Written
 from systolith.gen.errors import UserError
 from systolith.gen.graph import DTYPES
 from systolith.gen.report import Measurement
+from systolith.rtl.errors import ErrorCode, MachineStopped
 from systolith.rtl.isa import Instruction
 from systolith.sim.golden.execute import execute
 from systolith.sim.machine.machine import Machine
@@ -109,11 +110,25 @@ class Session:
             return {name: golden[name] for name in graph.outputs}, measure(self.artefact)
         if self._machine:
             return self._infer_machine(inputs, golden), None
-        outputs, measurement = self._rtl.infer(inputs)
+        try:
+            outputs, measurement = self._rtl.infer(inputs)
+        except MachineStopped as stop:
+            raise self._explained(stop) from None
         for name in graph.outputs:
             self._compare(_whole(self.artefact, name), golden, outputs[name])
             self.compared += self.check
         return outputs, measurement
+
+    def _explained(self, stop: MachineStopped) -> Exception:
+        """The same with what can be done about it, where a user can."""
+        if stop.code != ErrorCode.OUT_OF_PAGES:
+            return stop
+        artefact, page = self.artefact, self.artefact.config.page_bytes
+        return UserError(
+            f"no page was left for {artefact.tensor_of(stop.information)}: the program may use "
+            f"{artefact.sizes['pages'] // page} pages of {page} bytes, its samples needed "
+            f"{artefact.sizes['needed_pages'] // page}. Compile it with more typical --calibrate data, a larger "
+            f"--margin, or for a machine with external memory")
 
     def _compare(self, part: Written, golden: dict[str, Array], found: Array) -> None:
         if self.check and self.difference is None:
@@ -136,6 +151,9 @@ class Session:
                 self._compare(part, golden, _read(machine.memory, artefact, part))
 
         machine.on_retired = retired if self.check else None
-        machine.run(feeds=[(feed, raw[feed.tensor][feed.row].reshape(-1)) for feed in artefact.feeds])
+        try:
+            machine.run(feeds=[(feed, raw[feed.tensor][feed.row].reshape(-1)) for feed in artefact.feeds])
+        except MachineStopped as stop:
+            raise self._explained(stop) from None
         self.compared += len({one.tensor for one in artefact.written}) if self.check else 0
         return {name: _read(machine.memory, artefact, _whole(artefact, name)) for name in artefact.graph.outputs}

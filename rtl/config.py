@@ -7,8 +7,8 @@ import zlib
 from dataclasses import dataclass
 
 MULTIPLIERS = ("generic", "ecp5", "ice40")
-MOST_PAGES = 65535
-"""Pages that the pager can number."""
+MOST_PAGES = 8192
+"""Pages on the chip, and as many outside, at most."""
 ADDRESS_BITS = 24
 """Bits of a byte address in the unified memory: every port and every instruction uses them."""
 
@@ -107,8 +107,8 @@ class Config:
         if not (_power_of_two(self.page_bytes) and max(64, self.word_bytes) <= self.page_bytes <= 4096):
             raise ConfigError(f"page_bytes must be a power of two from {max(64, self.word_bytes)} to 4096, "
                               f"not {self.page_bytes}")
-        if not 0 <= self.outside_pages <= MOST_PAGES - self.pages:
-            raise ConfigError(f"outside_pages must be from 0 to {MOST_PAGES - self.pages}, not {self.outside_pages}")
+        if not 0 <= self.outside_pages <= MOST_PAGES:
+            raise ConfigError(f"outside_pages must be from 0 to {MOST_PAGES}, not {self.outside_pages}")
         if self.queue_words < 32:
             raise ConfigError(f"queue_words must hold the longest instruction (32), not {self.queue_words}")
         if not (_power_of_two(self.instruction_slots) and self.instruction_slots <= 16):
@@ -135,8 +135,8 @@ class Config:
 
     @property
     def pages(self) -> int:
-        """Pages that may be on the chip: as many as the unified memory holds."""
-        return self.memory_bytes // self.page_bytes
+        """Pages that may be on the chip: as many as the unified memory holds, up to MOST_PAGES."""
+        return min(self.memory_bytes // self.page_bytes, MOST_PAGES)
 
     @property
     def hash(self) -> int:

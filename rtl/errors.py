@@ -23,3 +23,11 @@ class ErrorCode(enum.IntEnum):
     """PACK found no page, neither on the chip nor outside (information: its tag)."""
     DAMAGED_STREAM = 8
     """UNPACK found a tile that is damaged, or none (information: its tag)."""
+
+
+class MachineStopped(RuntimeError):
+    """A machine, or a model of one, stopped with an error; the message names it."""
+
+    def __init__(self, message: str, code: ErrorCode, information: int) -> None:
+        super().__init__(message)
+        self.code, self.information = code, information

@@ -19,9 +19,9 @@ class Fault(data.Struct):
 class Faults(wiring.Component):
     """Keeps the first error of a run until it is cleared.
 
-    Of those that come together it keeps memory before units (lowest number first) before semaphores before the
-    sequencer before the watchdog. Errors are looked at only while `running`; the watchdog counts the cycles of the
-    run since the last `progress`.
+    Of those that come together it keeps memory before streams before units (lowest number first) before semaphores
+    before the sequencer before the watchdog. Errors are looked at only while `running`; the watchdog counts the cycles
+    of the run since the last `progress`.
 
     Parameters
     ----------
@@ -30,7 +30,8 @@ class Faults(wiring.Component):
     Members
     -------
     running, progress: of this cycle. clear: forgets the error.
-    memory_error, memory_address, unit_error, semaphore_error, semaphore_number, sequencer: where errors come from.
+    memory_error, memory_address, stream, unit_error, semaphore_error, semaphore_number, sequencer: where errors come
+    from.
     waiting: information of a timeout.
     stop: an error is kept in this cycle. fault: the error that was kept.
     """
@@ -46,6 +47,7 @@ class Faults(wiring.Component):
             "clear": In(1),
             "memory_error": In(1),
             "memory_address": In(ADDRESS_BITS),
+            "stream": In(Fault),
             "unit_error": In(data.StructLayout({name: 1 for name in units.values()})),
             "semaphore_error": In(1),
             "semaphore_number": In(range(isa.SEMAPHORES)),
@@ -75,6 +77,8 @@ class Faults(wiring.Component):
         for number, name in sorted(self.units.items(), reverse=True):
             with m.If(self.unit_error[name]):
                 m.d.comb += [now.code.eq(ErrorCode.ILLEGAL_OPERAND), now.information.eq(number)]
+        with m.If(self.stream.code != ErrorCode.NONE):
+            m.d.comb += now.eq(self.stream)
         with m.If(self.memory_error):
             m.d.comb += [now.code.eq(ErrorCode.ADDRESS_OUT_OF_RANGE), now.information.eq(self.memory_address)]
         m.d.comb += self.stop.eq(self.running & (now.code != ErrorCode.NONE))

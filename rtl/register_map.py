@@ -33,6 +33,8 @@ class Register:
     access: Access
     doc: str
     bits: tuple[str, ...] = ()
+    paged: bool = False
+    """Only machines with pages have it."""
 
 
 REGISTERS = (
@@ -52,13 +54,22 @@ REGISTERS = (
     Register("INTERRUPT_ENABLE", 0x28, Access.READ_WRITE, "which events raise the interrupt", ("done", "error")),
     Register("INTERRUPT_STATUS", 0x2C, Access.CLEAR_ONES, "which events have happened", ("done", "error")),
     Register("COUNTERS", 0x30, Access.READ, f"number of performance counters; they are at {COUNTERS_AT:#x} and on"),
+    Register("GIVE", 0x34, Access.WRITE, "gives a semaphore (number in bits 4:0) what bits 26:16 say, once rows of an "
+             "input are in memory", paged=True),
+    Register("PAGES", 0x38, Access.READ, "most pages in use since the start: on the chip in bits 15:0, outside in "
+             "bits 31:16", paged=True),
 )
 BY_NAME = {register.name: register for register in REGISTERS}
 
 
-def register_map(counters: list[str], semaphores: int = SEMAPHORES) -> list[dict[str, object]]:
+def registers_of(paged: bool) -> list[Register]:
+    """The registers of a machine, with or without pages."""
+    return [register for register in REGISTERS if paged or not register.paged]
+
+
+def register_map(counters: list[str], semaphores: int = SEMAPHORES, paged: bool = True) -> list[dict[str, object]]:
     """Every 32-bit location below the memory window, as plain data: name, address, access, doc, bits."""
-    rows = [*REGISTERS]
+    rows = registers_of(paged)
     rows += [Register(f"COUNTER_{name.upper()}", COUNTERS_AT + 4 * index, Access.READ, f"performance counter {name}")
              for index, name in enumerate(counters)]
     rows += [Register(f"SEMAPHORE_{index}", SEMAPHORES_AT + 4 * index, Access.READ, f"count of semaphore {index}")

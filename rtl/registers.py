@@ -3,13 +3,13 @@
 import enum
 
 from amaranth import Array, Cat, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import ADDRESS_BITS
 from .isa import SEMAPHORE_BITS, SEMAPHORES
-from .ports import HostBus, MemoryReadPort, MemoryWritePort
-from .register_map import COUNTERS_AT, IDENTIFICATION, MAX_COUNTERS, MEMORY_AT, REGISTERS, SEMAPHORES_AT, Access
+from .ports import Give, HostBus, MemoryReadPort, MemoryWritePort
+from .register_map import COUNTERS_AT, IDENTIFICATION, MAX_COUNTERS, MEMORY_AT, SEMAPHORES_AT, Access, registers_of
 
 
 class State(enum.IntEnum):
@@ -24,6 +24,7 @@ class State(enum.IntEnum):
     RESPOND = 6
     REGISTER = 7
     SEMAPHORE = 8
+    GIVE = 9
 
 
 class HostRegisters(wiring.Component):
@@ -37,7 +38,7 @@ class HostRegisters(wiring.Component):
     word_bytes: of the memory ports. memory_bytes: size of the memory, hence of its window.
     counters: names of the performance counters, "cycles" included.
     version: (major, minor, patch). config_hash: 32 bits that tell configurations apart.
-    semaphores: how many the machine has.
+    semaphores: how many the machine has. paged: it has pages.
 
     Members
     -------
@@ -46,13 +47,13 @@ class HostRegisters(wiring.Component):
     start, clear: pulses to the sequencer. entry: address at which the program starts.
     running, done, failed, clearing, error_code, error_information, pc: as the sequencer shows them.
     counter_index, counter_value: as `Counters` has them; the value comes one cycle after the index.
-    semaphores: the counts.
+    semaphores: the counts. give: what the host gives them. pages: what the register PAGES reads.
     interrupt: 1 while an event that is enabled has happened and has not been cleared.
     """
 
     def __init__(self, word_bytes: int, memory_bytes: int, counters: list[str],
                  version: tuple[int, int, int] = (0, 1, 0), config_hash: int = 0,
-                 semaphores: int = SEMAPHORES) -> None:
+                 semaphores: int = SEMAPHORES, paged: bool = True) -> None:
         if word_bytes < 4 or word_bytes & (word_bytes - 1):
             raise ValueError(f"word_bytes must be a power of two from 4 on, not {word_bytes}")
         if not 1 <= len(counters) <= MAX_COUNTERS:
@@ -65,6 +66,7 @@ class HostRegisters(wiring.Component):
         self.memory_bytes = memory_bytes
         self.counters = counters
         self._semaphores = semaphores
+        self._paged = paged
         self.version = version
         self.config_hash = config_hash
         super().__init__({
@@ -85,6 +87,8 @@ class HostRegisters(wiring.Component):
             "counter_value": In(32),
             "semaphores": In(data.ArrayLayout(unsigned(SEMAPHORE_BITS), semaphores)),
             "interrupt": Out(1),
+            "give": Out(stream.Signature(Give)),
+            "pages": In(32),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -116,6 +120,11 @@ class HostRegisters(wiring.Component):
             m.d.sync += [state.eq(State.RESPOND), answer.data.eq(self.counter_value)]
         self._read_values(m, state, access, answer)
         self._memory(m, state, access, answer)
+        give = self.give.payload
+        m.d.comb += [self.give.valid.eq(state == State.GIVE), give.semaphore.eq(access.data),
+                     give.count.eq(access.data[16:])]
+        with m.If((state == State.GIVE) & self.give.ready):
+            m.d.sync += state.eq(State.RESPOND)
         with m.If((state == State.RESPOND) & self.bus.response.ready):
             m.d.sync += state.eq(State.IDLE)
         self._interrupts(m)
@@ -141,6 +150,7 @@ class HostRegisters(wiring.Component):
             "INTERRUPT_ENABLE": self._enabled,
             "INTERRUPT_STATUS": self._happened,
             "COUNTERS": len(self.counters),
+            "PAGES": self.pages,
         }
 
     def _read_values(self, m: Module, state: Signal, access: data.View, answer: data.View) -> None:
@@ -149,7 +159,7 @@ class HostRegisters(wiring.Component):
         values = self._values()
         m.d.sync += semaphore.eq(Array(self.semaphores)[access.address[2:2 + (self._semaphores - 1).bit_length()]])
         with m.Switch(access.address[2:6]):
-            for one in REGISTERS:
+            for one in registers_of(self._paged):
                 if one.name in values:
                     with m.Case(one.address // 4):
                         m.d.sync += register.eq(values[one.name])
@@ -160,7 +170,7 @@ class HostRegisters(wiring.Component):
     def _registers(self, m: Module, state: Signal, access: data.View, answer: data.View) -> None:
         values = self._values()
         with m.Switch(access.address):
-            for register in REGISTERS:
+            for register in registers_of(self._paged):
                 with m.Case(register.address):
                     if register.access == Access.READ:
                         m.d.sync += answer.error.eq(access.write)
@@ -173,6 +183,8 @@ class HostRegisters(wiring.Component):
                             m.d.sync += state.eq(State.REGISTER)
                     with m.If(access.write):
                         self._write_register(m, register.name, access.data, answer)
+                        if register.name == "GIVE":
+                            m.d.sync += state.eq(State.GIVE)
 
     def _write_register(self, m: Module, name: str, value: Value, answer: data.View) -> None:
         if name == "CONTROL":

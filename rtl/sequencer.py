@@ -10,7 +10,7 @@ from . import isa
 from .config import ADDRESS_BITS
 from .dispatch import Dispatcher
 from .errors import ErrorCode
-from .faults import Faults
+from .faults import Fault, Faults
 from .fetch import Fetcher
 from .issue import Issue, Signaller, Signals
 from .loops import LoopStack
@@ -65,6 +65,7 @@ class Sequencer(wiring.Component):
     clear: pulse; ends any run, forgets the error. A start in the same cycle runs after it.
     unit_busy: a bit a unit, 1 while anything is in its queue or under way in it.
     unit_error: a bit a unit; it cannot execute what it got. progress: any unit did something in this cycle.
+    stream_fault: a stream's error, code 0 if there is none.
     memory_error, memory_address: somebody asked for memory that is not there.
     semaphore_error, semaphore_number: overflow.
     unit_reset: resets units, queues and semaphores: one cycle at a start, `reset_cycles` at a clear.
@@ -100,6 +101,7 @@ class Sequencer(wiring.Component):
             "unit_busy": In(bits),
             "unit_error": In(bits),
             "progress": In(1),
+            "stream_fault": In(Fault),
             "memory_error": In(1),
             "memory_address": In(ADDRESS_BITS),
             "semaphore_error": In(1),
@@ -328,6 +330,7 @@ class Sequencer(wiring.Component):
                      "clear"):
             m.d.comb += getattr(faults, name).eq(getattr(self, name))
         m.d.comb += [
+            faults.stream.eq(self.stream_fault),
             faults.progress.eq((self._fetch.o.valid & self._fetch.o.ready) | self.progress),
             faults.waiting[0].eq((self._state != State.END) | self._dispatch.busy),
             *(faults.waiting[number].eq(self.unit_busy[name]) for number, name in self.units.items()),

@@ -505,10 +505,10 @@ def test_usage(arguments: tuple[str, ...], says: str, call: Call) -> None:
 
 
 def test_what_is_not_the_users_fault_is_not_hidden(monkeypatch: pytest.MonkeyPatch, library: Path) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setattr(cli, "compile_graph", broken)
+    monkeypatch.setattr(cli, "artefact_of", broken)
     monkeypatch.setattr(sys, "argv", ["systolith", "compile", str(library / "qdq.onnx"), "-o", str(library / "x.slp")])
     with pytest.raises(ZeroDivisionError):
         cli.main()

@@ -9,10 +9,11 @@ from systolith.gen.emit.artefact import Artefact
 from systolith.gen.presets import preset
 from systolith.rtl import isa
 from systolith.rtl.config import ConfigError
+from systolith.rtl.errors import MachineStopped
 from systolith.rtl.machine import Machine as Hardware
 from systolith.rtl.register_map import BY_NAME
 from systolith.sim.machine.machine import Machine, MachineError
-from systolith.sim.rtl.session import MachineStopped, RtlSession
+from systolith.sim.rtl.session import RtlSession
 from tests.depthwise_cases import DepthwiseCases
 from tests.test_rtl_machine import CONFIG, program
 

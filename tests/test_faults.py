@@ -11,12 +11,14 @@ from tests.streams import plain, simulate
 UNITS = {1: "move_in", 2: "array"}
 SOURCES = [  # in the order in which they win
     ({"memory_error": 1, "memory_address": 0x123456}, (ErrorCode.ADDRESS_OUT_OF_RANGE, 0x123456)),
+    ({"stream": {"code": ErrorCode.OUT_OF_PAGES, "information": 0x77}}, (ErrorCode.OUT_OF_PAGES, 0x77)),
     ({"unit_error": {"move_in": 1, "array": 1}}, (ErrorCode.ILLEGAL_OPERAND, 1)),
     ({"semaphore_error": 1, "semaphore_number": 7}, (ErrorCode.SEMAPHORE_OVERFLOW, 7)),
     ({"sequencer": {"code": ErrorCode.LOOP_NESTING, "information": 0x40}}, (ErrorCode.LOOP_NESTING, 0x40)),
 ]
-NOTHING = {"memory_error": 0, "memory_address": 0x55, "unit_error": {"move_in": 0, "array": 0}, "semaphore_error": 0,
-           "semaphore_number": 3, "sequencer": {"code": 0, "information": 99}}
+NOTHING = {"memory_error": 0, "memory_address": 0x55, "stream": {"code": 0, "information": 98},
+           "unit_error": {"move_in": 0, "array": 0}, "semaphore_error": 0, "semaphore_number": 3,
+           "sequencer": {"code": 0, "information": 99}}
 
 
 def put(ctx, dut, values):

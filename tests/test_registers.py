@@ -107,19 +107,20 @@ def test_counters_and_semaphores() -> None:
             ctx.set(dut.counter_value, 1000 + index)
 
     async def bench(ctx):
-        ctx.set(dut.semaphores, [100 + i for i in range(16)])
+        ctx.set(dut.semaphores, [100 + i for i in range(32)])
         for index in range(3):
             assert await access(ctx, dut, COUNTERS_AT + 4 * index) == value(1000 + index)
         assert await access(ctx, dut, COUNTERS_AT + 12) == ERROR
-        for index in range(1, 16):
+        for index in range(1, 32):
             assert await access(ctx, dut, SEMAPHORES_AT + 4 * index) == value(100 + index)
     simulate(dut, bench, background=[counters])
 
 
-def test_every_location_answers_as_the_map_says() -> None:
+@pytest.mark.parametrize("semaphores, paged", [(32, True), (16, False)])
+def test_every_location_answers_as_the_map_says(semaphores: int, paged: bool) -> None:
     """All of the first kilobyte, at every byte address: registers in the map answer, everything else is an error."""
-    dut = make()
-    rows = {row["address"]: row["access"] for row in table.register_map(COUNTERS)}
+    dut = make(semaphores=semaphores, paged=paged)
+    rows = {row["address"]: row["access"] for row in table.register_map(COUNTERS, semaphores, paged)}
 
     async def bench(ctx):
         for address in [*range(0x400), 0x0100_0000 - 4, 0x8000_0000, MEMORY_AT + MEMORY, MEMORY_AT + 2, 0x0200_0000,
@@ -127,7 +128,28 @@ def test_every_location_answers_as_the_map_says() -> None:
             how = rows.get(address, "")
             assert (await access(ctx, dut, address))["error"] == (how not in ("ro", "rw", "rw1c")), hex(address)
             assert (await access(ctx, dut, address, 0))["error"] == (how not in ("wo", "rw", "rw1c")), hex(address)
-    simulate(dut, bench)
+
+    async def semaphore(ctx):
+        ctx.set(dut.give.ready, 1)
+        while True:
+            await ctx.tick()
+    simulate(dut, bench, background=[semaphore])
+
+
+def test_gives_and_pages() -> None:
+    """A write to GIVE is answered when the semaphores have taken it."""
+    dut = make()
+
+    async def bench(ctx):
+        ctx.set(dut.pages, 0x00030011)
+        assert await access(ctx, dut, at("PAGES")) == value(0x00030011)
+        assert await access(ctx, dut, at("GIVE"), 0x07FF_001F) == value(0)
+        assert await access(ctx, dut, at("GIVE"), 3 << 16 | 5) == value(0)
+
+    async def semaphores(ctx):
+        got = await receive(ctx, dut.give, 2, stalls(3))
+        assert got == [{"semaphore": 31, "count": 2047}, {"semaphore": 5, "count": 3}]
+    simulate(dut, bench, semaphores)
 
 
 @pytest.mark.parametrize("word_bytes", [4, 8, 16, 128])

@@ -11,11 +11,11 @@ from systolith.gen.presets import preset
 from systolith.gen.run import Session
 from systolith.gen.zoo.gemm import gemm
 from systolith.rtl import isa
-from systolith.rtl.errors import ErrorCode
+from systolith.rtl.errors import ErrorCode, MachineStopped
 from systolith.rtl.register_map import BY_NAME
 from systolith.sim.golden.execute import random_inputs
 from systolith.sim.machine.machine import Machine
-from systolith.sim.rtl.session import MachineStopped, RtlSession
+from systolith.sim.rtl.session import RtlSession
 from tests.array_instructions import random_fields, random_ring, weight_tiles
 from tests.random_graphs import RandomGraph
 from tests.vector_cases import Cases

@@ -213,5 +213,6 @@ def _read(path: Path) -> Artefact:
                     {k: (v[0], v[1]) for k, v in manifest["lifetimes"].items()}, layers, manifest["sizes"],
                     [Written(*one[:3], *(range(*part) for part in one[3:])) for one in manifest["written"]],
                     manifest["optimise"], manifest["codec"],
-                    [HostRow(tensor, row, at, dict(after), tuple(gives)) for tensor, row, at, after, gives in manifest["feeds"]], manifest["outside"],
+                    [HostRow(tensor, row, at, dict(after), tuple(gives))
+                     for tensor, row, at, after, gives in manifest["feeds"]], manifest["outside"],
                     hashlib.sha256(text).hexdigest())

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.rtl.config import ADDRESS_BITS, Config
+from systolith.rtl.errors import ErrorCode, MachineStopped
 from systolith.rtl.isa import PACK, READERS, STREAMS, TILE_STEPS, TILE_VALUES, Instruction
 from systolith.rtl.pager_ports import PageRequestKind as Kind
 from systolith.sim.codec import DamagedTile, decode_tile, encode_tile
@@ -20,20 +21,8 @@ _SIGN = 0x80
 _MODULUS = 1 << ADDRESS_BITS
 
 
-class OutOfPages(RuntimeError):
-    """A PACK found no page; `tag` is its own."""
-
-    def __init__(self, tag: int) -> None:
-        super().__init__(f"OUT_OF_PAGES: PACK of layer {tag} found no page")
-        self.tag = tag
-
-
-class DamagedStream(RuntimeError):
-    """An UNPACK found a tile that is damaged, or none; `tag` is its own."""
-
-    def __init__(self, tag: int, why: str) -> None:
-        super().__init__(f"DAMAGED_STREAM: UNPACK of layer {tag}: {why}")
-        self.tag = tag
+def _stop(code: ErrorCode, tag: int, why: str) -> MachineStopped:
+    return MachineStopped(f"the machine stopped with {code.name}: layer {tag}: {why}", code, tag)
 
 
 def check_tiles(instruction: Instruction) -> None:
@@ -83,7 +72,7 @@ class Pages:
         self.tiles = self.zero_tiles = 0
 
     def pack(self, instruction: Instruction) -> None:
-        """Executes a PACK. ValueError for an illegal operand, IndexError outside of the memory, `OutOfPages`."""
+        """Executes a PACK. ValueError for an illegal operand, IndexError outside of the memory, `MachineStopped`."""
         i = instruction
         check_tiles(i)
         if i.open:
@@ -100,7 +89,7 @@ class Pages:
             del self._writers[i.stream]
 
     def unpack(self, instruction: Instruction) -> None:
-        """Executes an UNPACK. ValueError for an illegal operand, IndexError outside of the memory, `DamagedStream`."""
+        """Executes an UNPACK. ValueError for an illegal operand, IndexError outside of the memory, `MachineStopped`."""
         i = instruction
         check_tiles(i)
         for places in _tiles(i, i.c, i.c_row, i.c_pixel, i.c_end, i.c_ring):
@@ -113,7 +102,7 @@ class Pages:
                 try:
                     tile = decode_tile(coded, places.shape, centre)  # type: ignore[arg-type]
                 except DamagedTile as error:
-                    raise DamagedStream(i.tag, str(error)) from None
+                    raise _stop(ErrorCode.DAMAGED_STREAM, i.tag, str(error)) from None
             self._memory[places] = tile ^ np.uint8(_SIGN)
             self.tiles += 1
             self.zero_tiles += length == ENTRY_BYTES
@@ -147,7 +136,7 @@ class Pages:
             if at.page is None or at.byte == self._config.page_bytes:
                 at.page, at.byte = self._ask(i, Kind.EXTEND), 0
                 if at.page is None:
-                    raise OutOfPages(i.tag)
+                    raise _stop(ErrorCode.OUT_OF_PAGES, i.tag, "there is no page left")
             self._place(i, at.page, at.byte, PIECE)[:] = np.frombuffer(data[piece:piece + PIECE], np.uint8)
             at.byte += PIECE
 
@@ -158,7 +147,7 @@ class Pages:
             if at.page is None or at.byte == self._config.page_bytes:
                 at.page, at.byte = self._ask(i, Kind.FOLLOW), 0
                 if at.page is None:
-                    raise DamagedStream(i.tag, "the stream ends here")
+                    raise _stop(ErrorCode.DAMAGED_STREAM, i.tag, "the stream ends here")
             out += self._place(i, at.page, at.byte, PIECE).tobytes()
             at.byte += PIECE
         return out

@@ -13,8 +13,8 @@ from systolith.gen.graph import DTYPES
 from systolith.gen.report import Measurement
 from systolith.rtl.bench_top import BenchTop
 from systolith.rtl.config import Config
-from systolith.rtl.errors import ErrorCode
-from systolith.rtl.register_map import BY_NAME
+from systolith.rtl.errors import ErrorCode, MachineStopped
+from systolith.rtl.register_map import BY_NAME, SEMAPHORES_AT
 
 from . import starts
 from .engine import EXTERNAL_BYTES, Design, Progress, RtlEngine, design
@@ -25,10 +25,6 @@ from .verilator import VerilatorEngine
 _ENGINES: dict[str, type[RtlEngine]] = {"verilator": VerilatorEngine, "icarus": IcarusEngine}
 MAX_CYCLES = 1 << 40
 """No limit of our own: the machine's watchdog ends what hangs."""
-
-
-class MachineStopped(RuntimeError):
-    """The machine stopped with an error; the message names it."""
 
 
 @cache
@@ -51,15 +47,17 @@ class RtlSession:
                  progress: Progress | None = None) -> None:
         machine, self.counter_names = _design(artefact.config)
         self.engine = _ENGINES[engine](machine, trace=trace, progress=progress,
-                                       external_size=max(EXTERNAL_BYTES, len(artefact.external)))
+                                       external_size=max(EXTERNAL_BYTES, artefact.external_bytes))
         self.load(artefact)
 
     def load(self, artefact: Artefact) -> None:
         """Puts another network, compiled for the same machine, into the memories."""
-        if len(artefact.external) > len(self.engine.external):
-            raise ValueError(f"{artefact.graph.name} needs {len(artefact.external)} bytes of external memory, "
+        if self.engine.external and artefact.external_bytes > len(self.engine.external):
+            raise ValueError(f"{artefact.graph.name} needs {artefact.external_bytes} bytes of external memory, "
                              f"the simulation has {len(self.engine.external)}")
         self.artefact = artefact
+        self.pages = 0
+        """Of the last inference: what the register PAGES shows."""
         self.engine.external[:len(artefact.external)] = artefact.external
         self.engine.write_memory(0, artefact.memory)
 
@@ -71,20 +69,35 @@ class RtlSession:
         """One inference on integer inputs [height, width, channels]; `MachineStopped` where it ends in an error."""
         artefact, engine = self.artefact, self.engine
         for name, value in inputs.items():
-            engine.write_memory(artefact.addresses[name], np.ascontiguousarray(value).tobytes())
+            if name in artefact.places:
+                engine.write_memory(artefact.addresses[name], np.ascontiguousarray(value).tobytes())
         engine.host_write(BY_NAME["ENTRY"].address, 0)
         engine.host_write(BY_NAME["CONTROL"].address, 1)
+        self._feed(inputs)
         run = engine.run(MAX_CYCLES)
         code = engine.host_read(BY_NAME["ERROR_CODE"].address)
         if code:
             information = engine.host_read(BY_NAME["ERROR_INFORMATION"].address)
             at = engine.host_read(BY_NAME["PC"].address)
             raise MachineStopped(f"the machine stopped with {ErrorCode(code).name} (information {information:#x}, "
-                                 f"program counter {at:#x}) after {run.cycles} cycles")
+                                 f"program counter {at:#x}) after {run.cycles} cycles", ErrorCode(code), information)
         outputs = {}
         for name in artefact.graph.outputs:
             tensor = artefact.graph.tensors[name]
             raw = engine.read_memory(artefact.addresses[name], tensor.bytes)
             outputs[name] = np.frombuffer(raw, DTYPES[tensor.dtype]).reshape(tensor.shape)
+        self.pages = engine.host_read(BY_NAME["PAGES"].address) if artefact.outside else 0
         begins, ends = starts.split(run.events)
         return outputs, Measurement(run.cycles, self.counter_names, list(run.counters), ends, run.seconds, begins)
+
+    def _feed(self, inputs: dict[str, NDArray[Any]]) -> None:
+        """Brings rows of inputs while the machine runs, each when there is a place for it; gives up where it stops."""
+        engine = self.engine
+        for feed in self.artefact.feeds:
+            for semaphore, count in feed.after.items():
+                while engine.host_read(SEMAPHORES_AT + 4 * semaphore) < count:
+                    if not engine.host_read(BY_NAME["STATUS"].address) & 1:
+                        return
+            engine.write_memory(feed.address, np.ascontiguousarray(inputs[feed.tensor][feed.row]).tobytes())
+            for semaphore in feed.gives:
+                engine.host_write(BY_NAME["GIVE"].address, 1 << 16 | semaphore)
