@@ -104,6 +104,11 @@ class Config:
                               f"not {self.external_bytes}")
         if self.codec_lanes not in (0, 2, 4, 8):
             raise ConfigError(f"codec_lanes must be 0, 2, 4 or 8, not {self.codec_lanes}")
+        if self.codec_lanes > self.word_bytes:
+            raise ConfigError(f"codec_lanes must be at most word_bytes ({self.word_bytes}), not {self.codec_lanes}")
+        if self.codec_lanes and self.external_bytes > 8:
+            raise ConfigError(f"external_bytes must be at most 8 where there is a codec (codec_lanes=0: none), "
+                              f"not {self.external_bytes}")
         if not (_power_of_two(self.page_bytes) and max(64, self.word_bytes) <= self.page_bytes <= 4096):
             raise ConfigError(f"page_bytes must be a power of two from {max(64, self.word_bytes)} to 4096, "
                               f"not {self.page_bytes}")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import reduce
 from operator import or_
 
-from amaranth import Module, ResetInserter, Signal, unsigned
+from amaranth import Cat, Module, ResetInserter, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,15 +13,21 @@ from .array_unit import ArrayUnit
 from .config import ADDRESS_BITS, Config
 from .counters import Counters
 from .depthwise import DepthwiseUnit
+from .errors import ErrorCode
+from .faults import Fault
 from .memory import UnifiedMemory
 from .mover import MoveIn, MoveOut
+from .pack_unit import PackUnit
+from .pager import Pager
 from .ports import ExternalPort, HostBus, Retired, accumulator_row
 from .queue import InstructionQueue
 from .registers import HostRegisters
 from .semaphores import Semaphores
 from .sequencer import Sequencer
+from .shared_port import SharedReads, SharedWrites
 from .skid import Skid
 from .softmax_unit import SoftmaxUnit
+from .unpack_unit import UnpackUnit
 from .vector_unit import VectorUnit
 
 _TYPES = {isa.UNITS[kind.opcode >> 4]: kind for kind in isa.TYPES if kind.opcode >> 4}
@@ -57,6 +63,11 @@ class Machine(wiring.Component):
             self.units["depthwise"] = DepthwiseUnit(c.cols, c.word_bytes, c.depthwise_lanes, multiplier)
         if c.softmax_lanes:
             self.units["softmax"] = SoftmaxUnit(c.word_bytes, c.softmax_lanes)
+        if c.codec_lanes:
+            self.units["pack"] = PackUnit(c.word_bytes, c.external_bytes, c.codec_lanes, c.page_bytes, c.pages,
+                                          isa.STREAMS)
+            self.units["unpack"] = UnpackUnit(c.word_bytes, c.external_bytes, c.codec_lanes, c.page_bytes, c.pages,
+                                              isa.STREAMS, isa.READERS)
         reads = {"feeder": False, "weights": True, "vector": False, "params": True, "fetch": True, "host": True}
         writes = {"vector": False, "host": True}
         if c.external_bytes:
@@ -66,6 +77,9 @@ class Machine(wiring.Component):
             reads["depthwise"] = writes["depthwise"] = False
         if c.softmax_lanes:
             reads["softmax"] = writes["softmax"] = False
+        if c.codec_lanes:
+            reads |= {"pack": False, "unpack": True}
+            writes |= {"pack": True, "unpack": False}
         self._memory = UnifiedMemory(c.memory_bytes, c.banks, c.word_bytes, reads, writes, "feeder")
         events = [f"{unit}__{event}" for unit, part in self.units.items() for event in part.events.shape().members]
         self._counters = Counters([*events, *(f"memory__conflict_{port}" for port in self._memory.ports)])
@@ -98,13 +112,17 @@ class Machine(wiring.Component):
                                     c.instruction_slots)
         m.submodules.sequencer = self._sequencer
         m.submodules.registers = registers = HostRegisters(
-            c.word_bytes, c.memory_bytes, self._counters.names, config_hash=c.hash, semaphores=c.semaphores)
+            c.word_bytes, c.memory_bytes, self._counters.names, config_hash=c.hash, semaphores=c.semaphores,
+            paged=bool(c.codec_lanes))
         reset = ResetInserter(self._sequencer.unit_reset)
         m.submodules.semaphores = self._semaphores = reset(
-            Semaphores(len(self.units) + 1, len(self.units) + 1, c.semaphores))
+            Semaphores(len(self.units) + 1, len(self.units) + (2 if c.codec_lanes else 1), c.semaphores))
         busy = [self._unit(m, index, name, reset) for index, name in enumerate(self.units)]
         self._connect_memory(m, memory, registers)
+        self._connect_external(m, reset)
         self._connect_host(m, registers)
+        if c.codec_lanes:
+            self._connect_pages(m, registers, reset)
         last = len(self.units)
         wiring.connect(m, self._sequencer.take, self._semaphores.takes[last])
         wiring.connect(m, self._sequencer.give, self._semaphores.gives[last])
@@ -167,14 +185,59 @@ class Machine(wiring.Component):
             wiring.connect(m, self.units["softmax"].read, memory.r_softmax)
             wiring.connect(m, self.units["softmax"].write, memory.w_softmax)
         if self.config.external_bytes:
-            move_in, move_out = self.units["move_in"], self.units["move_out"]
-            wiring.connect(m, move_in.memory, memory.w_move_in)
-            wiring.connect(m, move_out.memory, memory.r_move_out)
-            for unit, names in ((move_in, ("read_request", "read_data")), (move_out, ("write_request", "write_data"))):
+            wiring.connect(m, self.units["move_in"].memory, memory.w_move_in)
+            wiring.connect(m, self.units["move_out"].memory, memory.r_move_out)
+        if self.config.codec_lanes:
+            wiring.connect(m, self.units["pack"].read, memory.r_pack)
+            wiring.connect(m, self.units["pack"].memory, memory.w_pack)
+            wiring.connect(m, self.units["unpack"].memory, memory.r_unpack)
+            wiring.connect(m, self.units["unpack"].write, memory.w_unpack)
+
+    def _connect_external(self, m: Module, reset: ResetInserter) -> None:
+        """The movers to the external port, and the codec's units beside them where there are such."""
+        if not self.config.external_bytes:
+            return
+        readers = [self.units[name] for name in ("move_in", "unpack") if name in self.units]
+        writers = [self.units[name] for name in ("move_out", "pack") if name in self.units]
+        m.d.comb += self.external_reset.eq(self._sequencer.unit_reset)
+        if len(readers) == 1:
+            for unit, names in ((readers[0], ("read_request", "read_data")),
+                                (writers[0], ("write_request", "write_data"))):
                 for name in names:
                     wiring.connect(m, getattr(unit, name), wiring.flipped(getattr(self.external, name)))
-            m.d.comb += [move_out.write_done.eq(self.external.write_done),
-                         self.external_reset.eq(self._sequencer.unit_reset)]
+            m.d.comb += writers[0].write_done.eq(self.external.write_done)
+            return
+        width = self.config.external_bytes
+        m.submodules.external_reads = reads = reset(SharedReads(width, len(readers)))
+        m.submodules.external_writes = writes = reset(SharedWrites(width, len(writers)))
+        for index, (reader, writer) in enumerate(zip(readers, writers, strict=True)):
+            wiring.connect(m, reader.read_request, reads.requests[index])
+            wiring.connect(m, reads.data[index], reader.read_data)
+            wiring.connect(m, writer.write_request, writes.requests[index])
+            wiring.connect(m, writer.write_data, writes.data[index])
+            m.d.comb += writer.write_done.eq(writes.done[index])
+        for shared, names in ((reads, ("read_request", "read_data")), (writes, ("write_request", "write_data"))):
+            for name in names:
+                wiring.connect(m, getattr(shared, name), wiring.flipped(getattr(self.external, name)))
+        m.d.comb += writes.write_done.eq(self.external.write_done)
+
+    def _connect_pages(self, m: Module, registers: HostRegisters, reset: ResetInserter) -> None:
+        """The pager between the codec's units, their errors, and the host's gives."""
+        c, pack, unpack = self.config, self.units["pack"], self.units["unpack"]
+        outside = c.outside_pages if c.external_bytes else 0
+        m.submodules.pager = pager = reset(Pager(c.pages, outside, isa.STREAMS, isa.READERS, 2))
+        for index, (request, response) in enumerate((
+                (pack.page_request, pack.page_response), (unpack.requests, unpack.responses))):
+            wiring.connect(m, request, pager.requests[index])
+            wiring.connect(m, pager.responses[index], response)
+        wiring.connect(m, registers.give, self._semaphores.gives[len(self.units) + 1])
+        fault = Signal(Fault)
+        with m.If(pack.out_of_pages):
+            m.d.comb += [fault.code.eq(ErrorCode.OUT_OF_PAGES), fault.information.eq(pack.out_of_pages_tag)]
+        with m.Elif(unpack.damaged):
+            m.d.comb += [fault.code.eq(ErrorCode.DAMAGED_STREAM), fault.information.eq(unpack.damaged_tag)]
+        m.d.comb += [pager.limit.eq(pack.limit), registers.pages.eq(Cat(pager.high_water, pager.high_water_outside))]
+        m.d.sync += self._sequencer.stream_fault.eq(fault)
 
     @staticmethod
     def _registered(m: Module, name: str, client: wiring.PureInterface, port: wiring.PureInterface,
