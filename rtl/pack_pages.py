@@ -1,6 +1,6 @@
 """The pack unit's streams: which page the next bytes go to, and what the pager is asked for."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -88,15 +88,13 @@ class PackPages(wiring.Component):
                         m.next = "open"
             with m.State("look"):
                 m.d.sync += place.eq(read.data)
-                m.next = "place"
+                self._found(m, read.data.page, beyond, number)
+                m.next = "address"
             with m.State("open"):
                 m.d.sync += place.eq(0)
                 self._ask(m, Kind.OPEN, self.settled, "opened")
             with m.State("opened"):
                 self._answer(m, "run")
-            with m.State("place"):
-                m.d.sync += [beyond.eq(place.page >= self._pages), number.eq(place.page - self._pages)]
-                m.next = "address"
             with m.State("address"):
                 page = Mux(beyond, number, place.page)
                 m.d.sync += at.eq(Mux(beyond, job.outside, job.base) + Cat(Const(0, 3), place.place, page))
@@ -109,7 +107,8 @@ class PackPages(wiring.Component):
                 m.d.sync += [place.some.eq(1), place.page.eq(self.response.payload.page), place.place.eq(0)]
                 m.d.comb += self.spilled.eq(self.response.valid & self.response.payload.ok
                                             & (self.response.payload.page >= self._pages))
-                self._answer(m, "place")
+                self._found(m, self.response.payload.page, beyond, number)
+                self._answer(m, "address")
                 with m.If(self.response.valid & ~self.response.payload.ok):
                     m.d.sync += self.out_of_pages.eq(1)
             with m.State("end"):
@@ -130,6 +129,9 @@ class PackPages(wiring.Component):
         m.d.comb += self.store.payload.eq(Cat(at[:ADDRESS_BITS], piece.data, piece.left == 1))
         m.d.comb += self.piece.payload.eq(piece.data)
         return m
+
+    def _found(self, m: Module, page: Value, beyond: Signal, number: Signal) -> None:
+        m.d.sync += [beyond.eq(page >= self._pages), number.eq(page - self._pages)]
 
     def _ask(self, m: Module, kind: Kind, when: Signal, then: str) -> None:
         m.d.comb += [self.waiting.eq(1), self.request.valid.eq(when), self.request.payload.kind.eq(kind)]
@@ -175,6 +177,8 @@ class PackPages(wiring.Component):
             m.d.sync += [at.eq(at + PIECE_BYTES), place.place.eq(place.place + 1)]
             with m.If(place.place.all()):
                 m.d.sync += place.some.eq(0)
+                with m.If(piece.left != 1):
+                    m.next = "extend"
             with m.If((piece.left == 1) & piece.final):
                 m.next = "end"
         with m.Elif(self.i.valid & ~place.some):

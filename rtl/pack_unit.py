@@ -10,7 +10,7 @@ from .codec.encoder_tile import Tile, check_lanes
 from .isa import PACK
 from .issue import Issue
 from .mover_front import Finisher
-from .pack_bytes import TileBytes
+from .pack_bytes import Piece, TileBytes
 from .pack_outside import BURST_BITS, PackOutside
 from .pack_pages import Job, PackPages
 from .pack_reader import PackReader
@@ -25,6 +25,8 @@ EVENTS = data.StructLayout({"busy": 1, "wait_input": 1, "wait_output": 1, "wait_
                             "spilled": 1})
 _JOBS, _TILES = 8, 16
 """Instructions, and tiles, between the first read and the last write at most."""
+_PIECES = 16
+"""Pieces that wait for their place."""
 _ENDS = 4
 """Instructions whose bytes have been handed out and whose signals have not been given."""
 
@@ -115,13 +117,14 @@ class PackUnit(wiring.Component):
         m.submodules.pages = pages = PackPages(self._page_bytes, self._pages, self._external_bytes, self._streams)
         m.submodules.store = store = PackStore(self._word_bytes)
         m.submodules.tiles = tiles = StreamFifo(Tile, 2)
+        m.submodules.made = made = StreamFifo(Piece, _PIECES)  # while the pager looks for a page
         m.submodules.order = order = StreamFifo(Ordered, _TILES)
         for one, other in (
                 (flipped(self.instruction), issue.i), (issue.take, flipped(self.take)), (issue.o, setup.i),
                 (walk.o, reader.i), (walk.tile, tiles.i), (walk.order, order.i), (tiles.o, encoder.tile),
                 (reader.port, flipped(self.read)), (reader.coded, encoder.values), (reader.raw, pieces.raw),
                 (encoder.entry, pieces.entry), (encoder.payload, pieces.payload), (order.o, pieces.order),
-                (pieces.o, pages.i), (pages.store, store.i), (store.port, flipped(self.memory)),
+                (pieces.o, made.i), (made.o, pages.i), (pages.store, store.i), (store.port, flipped(self.memory)),
                 (pages.request, flipped(self.page_request)), (flipped(self.page_response), pages.response)):
             connect(m, one, other)
         begun = self._instructions(m, setup, walk, pages, store)
