@@ -1,0 +1,168 @@
+"""The encoder: tiles of activations to index entries and payloads."""
+
+from amaranth import Module, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from systolith.rtl.stream_fifo import StreamFifo
+
+from .encoder_choice import ModeChoice
+from .encoder_coder import Coder
+from .encoder_load import TileLoader
+from .encoder_output import TileOutput
+from .encoder_room import Room
+from .encoder_statistics import Statistics
+from .encoder_tile import (
+    STEPS,
+    STORED_STEPS,
+    Choice,
+    Chosen,
+    Entry,
+    Payload,
+    Stored,
+    Tile,
+    check_lanes,
+    phase_bits,
+    ring_bits,
+    symbol_layout,
+)
+from .encoder_units import UnitStore
+from .tables import LANES, MODE_BITS
+
+_TILES = 4
+"""Tiles between the first look and the second."""
+
+
+class Encoder(wiring.Component):
+    """Codes tiles as docs/codec.md says, the same bytes as `sim.codec.encode_tile`.
+
+    Four stages work on a tile each: its values come in; statistics choose the modes, channel by channel; it is coded
+    step by step; it goes out. So a sequence of tiles takes LANES / lanes cycles a step and a few a tile in the long
+    run, as long as both sides of the streams keep up. Tiles of fewer than 32 pixels take longer (`Statistics`), those
+    of more than STEPS / 2 steps do not overlap with one another in all stages.
+
+    Parameters
+    ----------
+    lanes: values a cycle: 2, 4 or 8.
+
+    Members
+    -------
+    tile: stream of the tiles' sizes, of 1 to 4096 values and up to STEPS steps (rows x columns x ceil(channels / 8)).
+    values: stream of 8 bytes, a word a step: channels 8g .. 8g + 7 of a pixel, the first lowest; those that are not
+    there are ignored. Words may come before their tile's size is taken, and wait.
+    entry: stream of index entries. payload: stream of the bytes that belong to them, none where an entry has none
+    (tag 14, 0 units).
+    stored, sent: a step's values were taken, a tile is out whole, in this cycle. error: a tile had more than STEPS
+    steps; until reset, and the encoder waits.
+    """
+
+    def __init__(self, lanes: int) -> None:
+        check_lanes(lanes)
+        self._lanes = lanes
+        super().__init__({
+            "tile": In(stream.Signature(Tile)),
+            "values": In(stream.Signature(8 * LANES)),
+            "entry": Out(stream.Signature(Entry)),
+            "payload": Out(stream.Signature(Payload)),
+            "stored": Out(1), "sent": Out(1), "error": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes = self._lanes
+        m.submodules.load = load = TileLoader(lanes)
+        m.submodules.statistics = statistics = Statistics(lanes)
+        m.submodules.choice = choice = ModeChoice(lanes)
+        m.submodules.coder = coder = Coder(lanes)
+        m.submodules.units = units = UnitStore(lanes)
+        m.submodules.output = output = TileOutput(lanes)
+        connect(m, flipped(self.tile), load.tile)
+        connect(m, flipped(self.values), load.values)
+        connect(m, output.entry, flipped(self.entry))
+        connect(m, output.payload, flipped(self.payload))
+        m.d.comb += [
+            self.stored.eq(self.values.valid & self.values.ready), self.sent.eq(output.sent), self.error.eq(load.error),
+            choice.i.eq(statistics.o),
+            units.taken.eq(coder.taken), units.ends.eq(coder.ends), units.units.eq(coder.units),
+            output.coded.eq(units.coded), output.done.eq(units.done), units.accept.eq(output.accept),
+            units.order_address.eq(output.order_address), output.order.eq(units.order),
+            units.addresses.eq(output.addresses), output.units.eq(units.values),
+            load.released.eq(output.released),
+        ]
+        self._rings(m, load, statistics, choice, coder, output)
+        self._tiles(m, load, statistics, choice, coder, output)
+        return m
+
+    def _rings(self, m: Module, load: TileLoader, statistics: Statistics, choice: ModeChoice, coder: Coder,
+               output: TileOutput) -> None:
+        """Values, symbols and modes of the tiles that are under way."""
+        lanes = self._lanes
+        for name, address, answer in (("looked", statistics.address, statistics.values),
+                                      ("sent", output.values_address, output.values)):
+            m.submodules[f"values_{name}"] = values = memory.Memory(
+                shape=8 * lanes, depth=1 << ring_bits(STORED_STEPS, lanes), init=[])
+            write, read = values.write_port(), values.read_port()
+            m.d.comb += [write.addr.eq(load.write.address), write.en.eq(load.write.valid),
+                         write.data.eq(load.write.data), read.addr.eq(address), answer.eq(read.data)]
+        m.submodules.symbols = symbols = memory.Memory(
+            shape=lanes * symbol_layout().size, depth=1 << ring_bits(STEPS, lanes), init=[])
+        write, read = symbols.write_port(), symbols.read_port()
+        m.d.comb += [write.addr.eq(statistics.symbols.address), write.en.eq(statistics.symbols.valid),
+                     write.data.eq(statistics.symbols.data), read.addr.eq(coder.symbols_address),
+                     coder.symbols.eq(read.data)]
+        place = load.write.address[:ring_bits(STEPS, lanes)].shape()
+        at = Signal(place)
+        for name, address, answer in (("coded", coder.modes_address, coder.modes),
+                                      ("sent", output.modes_address, output.modes)):
+            m.submodules[f"modes_{name}"] = modes = memory.Memory(
+                shape=MODE_BITS * lanes, depth=1 << ring_bits(STEPS, lanes), init=[])
+            write, read = modes.write_port(), modes.read_port()
+            m.d.comb += [write.addr.eq(at), write.en.eq(choice.modes.valid), write.data.eq(choice.modes.modes),
+                         read.addr.eq(address), answer.eq(read.data)]
+        m.d.sync += at.eq(at + choice.modes.valid)
+
+    def _tiles(self, m: Module, load: TileLoader, statistics: Statistics, choice: ModeChoice, coder: Coder,
+               output: TileOutput) -> None:
+        """From stage to stage, where there is room for all of a tile in what the next one fills."""
+        lanes = self._lanes
+        m.submodules.stored = stored = StreamFifo(Stored, 2)
+        m.submodules.looked = looked = StreamFifo(Chosen, _TILES)
+        m.submodules.choices = choices = StreamFifo(Choice, _TILES + 1)
+        m.submodules.coding = coding = StreamFifo(Chosen, 2)
+        m.submodules.symbol_room = symbol_room = Room(STEPS)
+        m.submodules.mode_room = mode_room = Room(STEPS * LANES // lanes)
+        m.submodules.unit_room = unit_room = Room(STEPS)
+        m.submodules.tile_room = tile_room = Room(2)
+        connect(m, load.o, stored.i)
+        connect(m, coding.o, output.i)
+        given, begins = stored.o.payload, Signal()
+        parts = given.groups << phase_bits(lanes)
+        m.d.comb += [
+            symbol_room.amount.eq(given.steps), mode_room.amount.eq(parts),
+            begins.eq(stored.o.valid & symbol_room.fits & mode_room.fits & looked.i.ready),
+            statistics.i.valid.eq(begins), statistics.i.payload.eq(given),
+            stored.o.ready.eq(begins & statistics.i.ready), looked.i.valid.eq(stored.o.ready),
+            symbol_room.take.eq(stored.o.ready), mode_room.take.eq(stored.o.ready),
+            looked.i.payload.c.eq(given.tile.c), looked.i.payload.groups.eq(given.groups),
+            looked.i.payload.steps.eq(given.steps), looked.i.payload.values.eq(given.values),
+            looked.i.payload.single.eq(given.tile.h == 1),
+            choices.i.valid.eq(choice.done), choices.i.payload.eq(choice.o),
+        ]
+        next_tile, goes = Signal(Chosen), Signal()
+        m.d.comb += [
+            next_tile.eq(looked.o.payload), next_tile.choice.eq(choices.o.payload),
+            unit_room.amount.eq(next_tile.steps), tile_room.amount.eq(1),
+            coder.i.valid.eq(looked.o.valid & choices.o.valid & unit_room.fits & tile_room.fits),
+            coder.i.payload.eq(next_tile), goes.eq(coder.i.valid & coder.i.ready),
+            looked.o.ready.eq(goes), choices.o.ready.eq(goes),
+            coding.i.valid.eq(goes), coding.i.payload.eq(next_tile),
+            unit_room.take.eq(goes), tile_room.take.eq(goes),
+            unit_room.give.eq(output.sent), unit_room.returned.eq(output.steps),
+            tile_room.give.eq(output.sent), tile_room.returned.eq(1),
+            mode_room.give.eq(output.sent), mode_room.returned.eq(output.parts),
+            symbol_room.give.eq(coder.read),
+        ]
+        reading = Signal.like(next_tile.steps)
+        with m.If(goes):
+            m.d.sync += reading.eq(next_tile.steps)
+        m.d.comb += symbol_room.returned.eq(reading)

@@ -1,0 +1,216 @@
+"""The encoder's first look at a tile: channel by channel, so that neighbours and sums stay in registers."""
+
+from typing import Any
+
+from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .encoder_rank import RankLane, Ranks
+from .encoder_tile import (
+    DIMENSION_BITS,
+    STEPS,
+    STORED_STEPS,
+    Run,
+    Stored,
+    check_lanes,
+    phase_bits,
+    ring_bits,
+    symbol_layout,
+)
+
+COLUMN_BITS = (STEPS // 2 - 1).bit_length()
+_CHOICE_CYCLES = 24
+"""So long the choice may be busy with a tile after its last pixel."""
+
+
+def delayed(m: Module, value: Any, name: str, stages: int = 7) -> list:
+    """`value` now, and after 1, 2, ... `stages` cycles."""
+    chain = [value]
+    for stage in range(1, stages + 1):
+        chain.append(Signal.like(value, name=f"{name}_{stage}", reset_less=name != "pixel"))
+        m.d.sync += chain[-1].eq(chain[-2])
+    return chain
+
+
+class Pixel(data.Struct):
+    """A pixel on its way; `first`, `last`: of these channels; `final`: of the tile. `single`: the tile has one row,
+    `narrow`: one column."""
+
+    valid: unsigned(1)
+    left_edge: unsigned(1)
+    right_edge: unsigned(1)
+    top: unsigned(1)
+    first: unsigned(1)
+    last: unsigned(1)
+    final: unsigned(1)
+    single: unsigned(1)
+    narrow: unsigned(1)
+
+
+class Looked(data.Struct):
+    """What the choice sees of a value: its ranks and contexts; `same`: it equals the one before or is the first."""
+
+    ranks: Ranks
+    same: unsigned(1)
+
+
+def looked_layout(lanes: int) -> data.StructLayout:
+    """The values of a pixel, of those lanes that `active` names."""
+    return data.StructLayout({"pixel": Pixel, "active": lanes, "values": data.ArrayLayout(Looked, lanes)})
+
+
+def symbol_write(lanes: int) -> data.StructLayout:
+    """Symbols of `lanes` channels of a pixel on their way into the ring of the coder."""
+    return data.StructLayout({"valid": 1, "address": ring_bits(STEPS, lanes),
+                              "data": data.ArrayLayout(symbol_layout(), lanes)})
+
+
+class Statistics(wiring.Component):
+    """Ranks, contexts and runs of a tile's values.
+
+    It goes through `lanes` channels of the tile at a time, pixel by pixel, then through the next ones: a pixel a cycle
+    and a cycle between channels. Tiles of fewer than 32 pixels wait until the choice is done with the tile before,
+    those of 8 and fewer also between channels.
+
+    Parameters
+    ----------
+    lanes: channels at a time.
+
+    Members
+    -------
+    i: stream of tiles in the values' ring, in their order there; taken when the tile begins.
+    address, values: the ring's read port, a cycle.
+    symbols: write port of the symbols' ring; the places are those in the values' ring, modulo the size.
+    o: what the choice sees.
+    """
+
+    def __init__(self, lanes: int) -> None:
+        check_lanes(lanes)
+        self._lanes = lanes
+        super().__init__({
+            "i": In(stream.Signature(Stored)),
+            "address": Out(ring_bits(STORED_STEPS, lanes)),
+            "values": In(8 * lanes),
+            "symbols": Out(symbol_write(lanes)),
+            "o": Out(looked_layout(lanes)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes = self._lanes
+        pixels, columns, active, centres = self._walk(m)
+        places = delayed(m, self.address[:ring_bits(STEPS, lanes)], "place")
+        write, read = self._line(m, columns)
+        words = Signal(8 * lanes, reset_less=True)
+        m.d.sync += words.eq(self.values)
+        m.d.comb += [write.addr.eq(columns[2]), write.data.eq(words), write.en.eq(pixels[2].valid)]
+        for lane in range(lanes):
+            m.submodules[f"rank_{lane}"] = rank = RankLane()
+            value, above = words.word_select(lane, 8), read.data.word_select(lane, 8)
+            same = self._neighbours(m, lane, rank, pixels[2], value, above, centres[2])
+            m.d.comb += rank.centre.eq(centres[3])
+            looked, written = self.o.values[lane], self.symbols.data[lane]
+            raw = delayed(m, rank.i.value, f"value_{lane}", 4)
+            equal = delayed(m, same, f"same_{lane}", 4)
+            m.d.sync += looked.ranks.eq(rank.o)
+            m.d.comb += [looked.same.eq(equal[-1])]
+            m.d.comb += [written[to].eq(looked.ranks[of]) for to, of in (("a", "a"), ("z", "z"), ("map", "map"),
+                                                                          ("spread", "spread"))]
+            m.d.comb += written.u.eq(Mux(pixels[7].first, raw[-1], looked.ranks.u))
+            self._runs(m, lane, rank, written, pixels)
+        m.d.comb += [self.symbols.valid.eq(pixels[7].valid), self.symbols.address.eq(places[7]),
+                     self.o.pixel.eq(pixels[7]), self.o.active.eq(active[7])]
+        return m
+
+    def _walk(self, m: Module) -> tuple[list, list, list, list]:
+        """Pixels, their columns, the active lanes and the tile's centre, by stage: 1 has the values' ring's answer."""
+        lanes, extra = self._lanes, phase_bits(self._lanes)
+        tile = Signal(Stored, reset_less=True)
+        running, waiting, begins = Signal(), Signal(), Signal()  # waiting: for channels to begin
+        x, y = Signal(DIMENSION_BITS, reset_less=True), Signal(DIMENSION_BITS, reset_less=True)
+        at, begin = Signal.like(self.address), Signal.like(self.address)
+        missing = Signal(len(tile.groups) + extra, reset_less=True)  # parts of a pixel after this one
+        left = Signal(DIMENSION_BITS + 1, reset_less=True)  # channels from this part on; top bit: none
+        cycles = Signal(5)
+        few, very_few, fewest = (Signal(name=name, reset_less=True) for name in ("few", "very_few", "fewest"))
+        now, shape = Signal(Pixel), tile.tile
+        m.d.comb += [
+            self.address.eq(at), self.i.ready.eq(~running),
+            now.valid.eq(running & ~waiting),
+            now.left_edge.eq(x == 0), now.right_edge.eq(x == shape.w - 1),
+            now.top.eq(y == 0), now.first.eq(now.left_edge & now.top),
+            now.last.eq(now.right_edge & (y == shape.h - 1)), now.final.eq(now.last & (missing == 0)),
+            now.single.eq(shape.h == 1), now.narrow.eq(shape.w == 1),
+        ]
+        with m.If(cycles != 0):
+            m.d.sync += cycles.eq(cycles - 1)
+        with m.If(self.i.valid & self.i.ready):
+            given = self.i.payload
+            m.d.sync += [tile.eq(given), running.eq(1), waiting.eq(1), begins.eq(1), x.eq(0), y.eq(0), at.eq(begin),
+                         missing.eq((given.groups << extra) - 1), left.eq(given.tile.c),
+                         few.eq(given.steps < given.groups << 5), very_few.eq(given.steps < given.groups << 4),
+                         fewest.eq(given.steps <= given.groups << 3)]
+        soon = ~cycles[4] & ~very_few
+        with m.If(running & waiting & ((cycles == 0) | ~Mux(begins, few & ~soon, fewest))):
+            m.d.sync += [waiting.eq(0), begins.eq(0)]
+        with m.If(now.valid):
+            m.d.sync += [x.eq(Mux(now.right_edge, 0, x + 1)), at.eq(at + (tile.groups << extra))]
+            with m.If(now.right_edge):
+                m.d.sync += y.eq(Mux(now.last, 0, y + 1))
+            with m.If(now.last):
+                m.d.sync += [waiting.eq(1), missing.eq(missing - 1), left.eq(left - lanes), cycles.eq(lanes),
+                             at.eq(begin + 1), begin.eq(begin + 1)]
+            with m.If(now.final):
+                m.d.sync += [begin.eq(at + 1), running.eq(0), cycles.eq(_CHOICE_CYCLES)]
+        active = Signal(lanes)
+        m.d.comb += active.eq(Cat(~left[-1] & (left[:-1] > lane) for lane in range(lanes)))
+        return (delayed(m, now, "pixel"), delayed(m, x[:COLUMN_BITS], "column", 2),
+                delayed(m, active, "active"), delayed(m, shape.centre, "centre", 3))
+
+    def _line(self, m: Module, columns: list) -> tuple[Any, Any]:
+        """Write and read port of the row above."""
+        m.submodules.line = line = memory.Memory(shape=8 * self._lanes, depth=1 << COLUMN_BITS, init=[])
+        write, read = line.write_port(), line.read_port()
+        m.d.comb += read.addr.eq(columns[1])
+        return write, read
+
+    def _neighbours(self, m: Module, lane: int, rank: RankLane, pixel: Any, value: Value, line: Value,
+                    centre: Value) -> Signal:
+        """The neighbours, in stage 3; whether the value equals the one before, then too."""
+        before, average = (Signal(8, name=f"{name}_{lane}", reset_less=True) for name in ("before", "average"))
+        same = Signal(name=f"same_{lane}", reset_less=True)
+        above, left, upper = (Signal(8, name=f"{name}_{lane}") for name in ("above", "left", "upper"))
+        error, nearer = Signal(signed(9), name=f"error_{lane}"), Signal(8, name=f"nearer_{lane}")
+        m.d.comb += [
+            error.eq(value - average),
+            nearer.eq((Cat(1, average) + Cat(error[1], error[2:], error[8].replicate(2)))[1:]),  # + (error + 2) >> 2
+            above.eq(Mux(pixel.narrow, before, line)),
+            left.eq(Mux(~pixel.left_edge, before, Mux(pixel.top, centre, above))),
+            upper.eq(Mux(pixel.first, centre, Mux(pixel.single, average, Mux(pixel.top, before, above)))),
+        ]
+        with m.If(pixel.valid):
+            m.d.sync += [before.eq(value),
+                         average.eq(Mux(pixel.left_edge, value, nearer))]
+        m.d.sync += [rank.i.value.eq(value), rank.i.left.eq(left), rank.i.upper.eq(upper),
+                     same.eq(pixel.first | (value == before))]
+        return same
+
+    def _runs(self, m: Module, lane: int, rank: RankLane, written: Any, pixels: list) -> None:
+        """Runs of centres in stage 6, when the three values that follow in the row are in stages 5 to 3."""
+        centres = [rank.is_centre, *(Signal(name=f"centre_{lane}_{stage}", reset_less=True) for stage in range(4, 7))]
+        m.d.sync += [after.eq(earlier) for earlier, after in zip(centres, centres[1:], strict=False)]
+        pixel, zero = pixels[6], Signal(name=f"flat_{lane}")
+        m.d.comb += zero.eq(centres[3] & (rank.o.map == 0))
+        two = pixels[6].right_edge | centres[2]
+        four = pixels[6].right_edge | (centres[2] & (pixels[5].right_edge | (
+            centres[1] & (pixels[4].right_edge | centres[0]))))
+        for name, length, enough in (("two", 2, two), ("four", 4, four)):
+            left = Signal(range(length), name=f"{name}_{lane}", reset_less=True)
+            run = Signal(Run, name=f"run_{name}_{lane}", reset_less=True)
+            covered, begins = Signal(name=f"covered_{name}_{lane}"), Signal(name=f"begins_{name}_{lane}")
+            m.d.comb += [covered.eq((left != 0) & ~pixel.left_edge), begins.eq(zero & enough & ~covered)]
+            with m.If(pixel.valid):
+                m.d.sync += left.eq(Mux(begins, length - 1, Mux(covered, left - 1, 0)))
+            m.d.sync += [run.begins.eq(begins), run.covered.eq(covered)]
+            m.d.comb += written[name].eq(run)
