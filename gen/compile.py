@@ -108,7 +108,7 @@ def _search(search: Search, graph: Graph, config: Config, request: Request, miss
 def _striped(graph: Graph, config: Config, stripes: Stripes, packing: Packing | None) -> Schedule:
     if packing:
         graph, segments = insert_streams(graph, stripes.segments, packing)
-        stripes = Stripes(segments, stripes.pieces)
+        stripes = Stripes(segments, stripes.pieces, stripes.lead)
     return schedule(graph, config, stripes)
 
 

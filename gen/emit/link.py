@@ -131,16 +131,22 @@ def _does_not_fit(s: Schedule, config: Config, buffers: list[Buffer], used: dict
         f"Choose a larger {'--memory' if limited else 'memory_bytes'} or a smaller input{hint}.", missing)
 
 
-def _pages(s: Schedule, request: Request) -> tuple[int, int]:
-    """Pages that the samples need at most, and those that the program may use."""
-    if not request.packing:
-        return 0, 0
-    sizes = {plan.output: request.packing.best(plan.node.inputs[0]).bytes for plan in s.plans
-             if isinstance(plan.node, Pack)}
-    if not sizes:
-        return 0, 0
-    needed = int(pages_in_use(s.plans, s.order, sizes, s.network.config.page_bytes).max())
-    return needed, max(1, math.ceil(needed * (1 + request.goal.margin)))
+def _pages(s: Schedule, emitter: Emitter, packing: Packing | None) -> int:
+    """Pages that the samples need at most, whatever waits for what: those that an UNPACK leaves count as free for a
+    PACK only where that is known to come after it."""
+    if not packing or not emitter.moved_tiles:
+        return 0
+    sizes = {plan.output: packing.best(plan.node.inputs[0]).bytes for plan in s.plans if isinstance(plan.node, Pack)}
+    unpacks = [moved for moved in emitter.moved_tiles if moved[0].unit == "unpack"]
+    order: list[tuple[Issued, int]] = []
+    left = 0
+    for one, row in emitter.moved_tiles:
+        if one.unit == "pack":
+            known = one.known.get("unpack", 0)
+            order += [*unpacks[left:known], (one, row)]
+            left = max(left, known)
+    tagged = [(one.values["tag"], row) for one, row in order]
+    return int(pages_in_use(s.plans, tagged, sizes, s.network.config.page_bytes).max())
 
 
 def link(s: Schedule, request: Request) -> Artefact:
@@ -151,9 +157,8 @@ def link(s: Schedule, request: Request) -> Artefact:
     activations, moved = s.activations(), s.constants()
     offsets, height = place(activations, word)
     constant_offsets, constant_height = place(moved, word)
-    needed_pages, layout_pages = _pages(s, request)
     layout = Layout(ring_tiles=request.ring_tiles if config.external_bytes else 0, rings=s.rings,
-                    page_limit=layout_pages, streams=stream_numbers(s.plans, s.order))
+                    streams=stream_numbers(s.plans, s.order), tight=request.goal.optimise == "memory")
     layout.outside = _align(len(image.raw), config.page_bytes)
     held = {} if s.streamed else {constants(tag): plan.constants for tag, plan in enumerate(s.plans) if plan.constants}
 
@@ -174,7 +179,8 @@ def link(s: Schedule, request: Request) -> Artefact:
                 "activations": height + pages}
 
     lay_out(0)
-    _emit(s, image, layout)  # fills the pool
+    needed_pages = _pages(s, _emit(s, image, layout), request.packing)  # fills the pool of constants
+    layout.page_limit = math.ceil(needed_pages * (1 + request.goal.margin))
     room, needed = 0, word
     while needed > room:  # the addresses after the program depend on its size, and a little the other way round
         room = needed

@@ -86,6 +86,8 @@ class Layout:
     """The pages of streams: where they start, how many there are, and where those outside start."""
     page_limit: int = 0
     outside: int = 0
+    tight: bool = True
+    """A PACK waits for all UNPACKs that come before it, so that they have given back their pages."""
     streams: dict[str, int] = field(default_factory=dict)
     """Numbers of the streams."""
 
@@ -217,6 +219,8 @@ class Emitter:
         self.program = Program()
         self.written: list[tuple[Issued, str, Part]] = []
         """Which instruction makes which part of which tensor."""
+        self.moved_tiles: list[tuple[Issued, int]] = []
+        """Each PACK and UNPACK, and the first of its rows."""
         self._plans, self._weights = plans, weights
         self._moved = self._read = 0  # weight tiles so far
 

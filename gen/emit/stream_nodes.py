@@ -41,10 +41,12 @@ def plan_pack(network: Network, tag: int, node: Pack) -> NodePlan:
 
     def emit(e: Emitter, block: Block) -> None:
         place, opens = e.place(source), not block.y
-        e.program.add(isa.PACK, place.regions(block.y, block.end),
-                      [_bytes(e, node.output, 0, STREAM_ROWS) if opens else
-                       _bytes(e, node.output, block.y, block.end)], None, "unpack",
-                      open=int(opens), readers=node.readers, **_fields(e, tag, node, "a", place, block))
+        done = e.program.add(
+            isa.PACK, place.regions(block.y, block.end),
+            [_bytes(e, node.output, 0, STREAM_ROWS) if opens else _bytes(e, node.output, block.y, block.end)], None,
+            "unpack" if e.layout.tight else "", open=int(opens), readers=node.readers,
+            **_fields(e, tag, node, "a", place, block))
+        e.moved_tiles.append((done, block.y))
 
     plan.pieces = [Piece(tag, block, [(source, block.y, block.end)], partial(emit, block=block))
                    for block in _bands(network, node)]
@@ -60,6 +62,7 @@ def plan_unpack(network: Network, tag: int, node: Unpack) -> NodePlan:
         place = e.place(node.output)
         done = e.program.add(isa.UNPACK, [_bytes(e, stream, block.y, block.end)], place.regions(block.y, block.end),
                              reader=node.reader, **_fields(e, tag, node, "c", place, block))
+        e.moved_tiles.append((done, block.y))
         e.wrote(done, node.output, block)
 
     plan.pieces = [Piece(tag, block, [(stream, block.y, block.end)], partial(emit, block=block))

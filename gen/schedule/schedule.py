@@ -10,7 +10,7 @@ from systolith.gen.graph import Graph
 from systolith.rtl.config import Config
 
 from .memory import Buffer
-from .order import cascade, layer_by_layer
+from .order import cascade, layer_by_layer, spread
 from .storage import find_rings, work_in_place
 
 RESIDENT_PART = 16
@@ -105,7 +105,8 @@ def schedule(graph: Graph, config: Config, stripes: "Stripes | None" = None, fix
     """Layer by layer in blocks that are good for speed; with `stripes` as cascades, whose tensors are rings."""
     network = Network(graph, config, stripes.of_tensors(graph) if stripes else None, fixed)
     plans = plan_nodes(network)
-    order = cascade(network, plans, stripes.segments) if stripes else layer_by_layer(network, plans)
+    order = (spread(network, plans, cascade(network, plans, stripes.segments), stripes.lead) if stripes
+             else layer_by_layer(network, plans))
     work_in_place(network, plans, order)
     rings = find_rings(network, plans, order) if stripes else {}
     return Schedule(network, plans, order, rings)
@@ -118,6 +119,8 @@ class Stripes:
     segments: list[range]
     pieces: list[int]
     """In how many stripes each segment's operators are cut."""
+    lead: int = 0
+    """How much earlier than it must be a tensor is unpacked, and how much later packed: pieces of arithmetic."""
 
     def of_tensors(self, graph: Graph) -> dict[str, int]:
         """In how many stripes each tensor is made."""

@@ -95,9 +95,10 @@ def insert_streams(graph: Graph, segments: list[range], packing: Packing) -> tup
     return replace(graph, tensors=tensors, nodes=tuple(nodes)), out
 
 
-def pages_in_use(plans: list[NodePlan], order: list[Piece], sizes: Mapping[str, NDArray[np.int64]], page: int,
-                 kept: Iterable[str] = ()) -> NDArray[np.int64]:
-    """Pages that are in use at most while the pieces are made in this order, for each sample.
+def pages_in_use(plans: list[NodePlan], order: Iterable[tuple[int, int]], sizes: Mapping[str, NDArray[np.int64]],
+                 page: int, kept: Iterable[str] = ()) -> NDArray[np.int64]:
+    """Pages that are in use at most while pieces, given as (operator, first row), are made in this order, for each
+    sample.
 
     sizes: bytes of the bands of each stream, [samples, bands]. page: bytes. kept: streams that others read later.
     Streams that are not made here are there from the start, also those that nothing here reads.
@@ -115,13 +116,13 @@ def pages_in_use(plans: list[NodePlan], order: list[Piece], sizes: Mapping[str, 
     held = {name: np.zeros_like(first) if name in made else -(-ends[name][:, -1] // page) for name in sizes}
     left = {name: np.zeros_like(first) for name in sizes}
     most = sum(held.values(), np.zeros_like(first))
-    for piece in order:
-        node = plans[piece.node].node
+    for tag, row in order:
+        node = plans[tag].node
         if isinstance(node, Pack):
-            held[node.output] = -(-ends[node.output][:, piece.block.y // node.tile[0]] // page)
+            held[node.output] = -(-ends[node.output][:, row // node.tile[0]] // page)
         elif isinstance(node, Unpack):
             name = node.inputs[0]
-            readers[name][node.reader] = piece.block.y // node.tile[0] + 1
+            readers[name][node.reader] = row // node.tile[0] + 1
             slowest = min(readers[name].values())
             if slowest == bands[name]:
                 left[name] = held[name]
