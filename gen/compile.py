@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ RING_PART = 16
 """The ring of weight tiles takes this part of the unified memory, at most."""
 RING_TILES = {"cycles": 128, "memory": 16, "balanced": 128}
 """And so many tiles at most; what few of them cost in cycles, a few per cent, little memory is worth."""
+PACK_LEAD = {"cycles": 1, "memory": 0, "balanced": 1}
+"""How many pieces of arithmetic before its own one a tensor is unpacked, and after it packed."""
 RANDOM_SAMPLES = 2
 """Inputs that stand for a user's own where pages are to be measured."""
 
@@ -58,15 +61,23 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
     if ring_tiles is None:
         ring_tiles = min(RING_TILES[goal.optimise], max(4, capacity // RING_PART // config.weight_tile_bytes))
     request = Request(goal, ring_tiles, capacity, macs)
-    if goal.codec == "off":
-        return _compile_rows(graph, config, request)
-    if not config.codec_lanes:
+    paged = bool(config.codec_lanes)
+    if goal.codec != "off" and not paged:
         raise UserError(f"--codec {goal.codec} needs a machine with a codec, which {config.name} does not have; set "
                         f"codec_lanes=8")
-    graph = feed_inputs(graph)
-    packing = Packing(graph, samples or [random_inputs(graph, seed) for seed in range(RANDOM_SAMPLES)])
-    return _search(Search(graph, config, packing, layers=not goal.cascades), graph, config,
-                   dataclasses.replace(request, packing=packing), None)
+    samples = samples or [random_inputs(graph, seed) for seed in range(RANDOM_SAMPLES)]
+    if goal.codec == "pages":
+        if goal.optimise == "cycles":
+            with suppress(DoesNotFit):
+                return _compile_rows(graph, config, request)
+        fed = feed_inputs(graph)
+        return _compile_packed(fed, config, request, Packing(fed, samples))
+    try:
+        return _compile_rows(graph, config, request)
+    except DoesNotFit:
+        if not (paged and config.external_bytes and config.outside_pages):
+            raise
+    return _compile_packed(graph, config, request, Packing(graph, samples, outside=True, raw=goal.codec == "off"))
 
 
 def _compile_rows(graph: Graph, config: Config, request: Request) -> Artefact:
@@ -74,7 +85,7 @@ def _compile_rows(graph: Graph, config: Config, request: Request) -> Artefact:
     goal = request.goal
     fast = schedule(graph, config)
     missing = None
-    if goal.optimise == "cycles":
+    if goal.optimise == "cycles" and goal.cascades:
         try:
             return link(fast, request)
         except DoesNotFit as error:
@@ -83,12 +94,18 @@ def _compile_rows(graph: Graph, config: Config, request: Request) -> Artefact:
                    lower_bound(fast.activations(), config.word_bytes)[0])
 
 
+def _compile_packed(graph: Graph, config: Config, request: Request, packing: Packing) -> Artefact:
+    """What crosses from one part of the network to another in pages."""
+    search = Search(graph, config, packing, layers=not request.goal.cascades)
+    return _search(search, graph, config, dataclasses.replace(request, packing=packing), None,
+                   lower_bound(schedule(graph, config).activations(), config.word_bytes)[0])
+
+
 def _search(search: Search, graph: Graph, config: Config, request: Request, missing: DoesNotFit | None,
-            highest: int = 0) -> Artefact:
+            highest: int) -> Artefact:
     """The first schedule that fits: from what the goal allows, `highest` or the least at the other ends, downwards."""
     goal = request.goal
     lowest = search.smallest()
-    highest = highest or lowest
     limit = {"memory": lowest, "balanced": round((lowest * highest) ** 0.5)}.get(
         goal.optimise, highest - (missing.bytes if missing else 0))
     while True:
@@ -96,7 +113,7 @@ def _search(search: Search, graph: Graph, config: Config, request: Request, miss
         stripes = search.best(limit)
         assert stripes is not None
         try:
-            return link(_striped(graph, config, stripes, request.packing), request)
+            return link(_striped(graph, config, stripes, request.packing, PACK_LEAD[goal.optimise]), request)
         except DoesNotFit as error:
             if missing is None or error.bytes < missing.bytes:
                 missing = error
@@ -105,10 +122,10 @@ def _search(search: Search, graph: Graph, config: Config, request: Request, miss
             limit = min(limit - error.bytes, limit * 9 // 10)
 
 
-def _striped(graph: Graph, config: Config, stripes: Stripes, packing: Packing | None) -> Schedule:
+def _striped(graph: Graph, config: Config, stripes: Stripes, packing: Packing | None, lead: int = 0) -> Schedule:
     if packing:
         graph, segments = insert_streams(graph, stripes.segments, packing)
-        stripes = Stripes(segments, stripes.pieces, stripes.lead)
+        stripes = Stripes(segments, stripes.pieces, lead)
     return schedule(graph, config, stripes)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from systolith.gen.errors import UserError
 
 OPTIMISE = ("cycles", "memory", "balanced")
-CODECS = ("off", "pages")
+CODECS = ("off", "slots", "pages")
 MARGIN = 0.1
 """Pages that are kept beyond those that the samples need, as a part of them."""
 
@@ -17,9 +17,10 @@ class Goal:
     `optimise`: "cycles" makes layer after layer as fast as the machine can, "memory" makes them as cascades of stripes
     that keep few rows of each tensor, and "balanced" allows the geometric mean of what these two need. `memory`: bytes
     of the unified memory that may be used, all by default. A network that needs more is cut into stripes until it fits.
-    `codec`: "off" keeps tensors as they are; with "pages" those that wait for a later part of the network are packed,
-    and inputs come in row by row. Without `cascades` each operator is made by itself. `margin`: pages beyond what the
-    samples need, as a part of them.
+    `codec`: where tensors are that wait for a later part of the network. "off": as they are, also outside where the
+    unified memory is too small for them; "slots": packed where they must go outside; "pages": packed in pages on the
+    chip, for "cycles" only where all would not fit as it is; then inputs come in row by row. Without `cascades` each
+    operator is made by itself. `margin`: pages beyond what the samples need, as a part of them.
     """
 
     optimise: str = "cycles"

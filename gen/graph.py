@@ -280,6 +280,8 @@ class Pack(Node):
     centre: int
     readers: int
     """Unpacks that read the stream."""
+    raw: bool = False
+    """Tiles are stored as they are."""
 
 
 @dataclass(frozen=True, eq=False)

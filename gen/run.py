@@ -123,11 +123,11 @@ class Session:
         """The same with what can be done about it, where a user can."""
         if stop.code != ErrorCode.OUT_OF_PAGES:
             return stop
-        artefact, page = self.artefact, self.artefact.config.page_bytes
+        artefact, pages = self.artefact, self.artefact.pages
+        assert pages is not None
         return UserError(
             f"no page was left for {artefact.tensor_of(stop.information)}: the program may use "
-            f"{artefact.sizes['pages'] // page} pages of {page} bytes, its samples needed "
-            f"{artefact.sizes['needed_pages'] // page}. Compile it with more typical --calibrate data, a larger "
+            f"{pages.limit} pages of {artefact.config.page_bytes} bytes, its samples needed {pages.needed}. Compile it with more typical --calibrate data, a larger "
             f"--margin, or for a machine with external memory")
 
     def _compare(self, part: Written, golden: dict[str, Array], found: Array) -> None:

@@ -82,6 +82,8 @@ class Machine(wiring.Component):
             writes |= {"pack": True, "unpack": False}
         self._memory = UnifiedMemory(c.memory_bytes, c.banks, c.word_bytes, reads, writes, "feeder")
         events = [f"{unit}__{event}" for unit, part in self.units.items() for event in part.events.shape().members]
+        if c.codec_lanes and c.external_bytes:
+            events += ["external__unpacked", "external__packed"]  # beats of pages outside
         self._counters = Counters([*events, *(f"memory__conflict_{port}" for port in self._memory.ports)])
         super().__init__({
             "host": In(HostBus()),
@@ -219,7 +221,11 @@ class Machine(wiring.Component):
         for shared, names in ((reads, ("read_request", "read_data")), (writes, ("write_request", "write_data"))):
             for name in names:
                 wiring.connect(m, getattr(shared, name), wiring.flipped(getattr(self.external, name)))
-        m.d.comb += writes.write_done.eq(self.external.write_done)
+        m.d.comb += [
+            writes.write_done.eq(self.external.write_done),
+            self._counters.events["external__unpacked"].eq(reads.data[1].valid & reads.data[1].ready),
+            self._counters.events["external__packed"].eq(writes.data[1].valid & writes.data[1].ready),
+        ]
 
     def _connect_pages(self, m: Module, registers: HostRegisters, reset: ResetInserter) -> None:
         """The pager between the codec's units, their errors, and the host's gives."""

@@ -57,6 +57,20 @@ class Written:
     channels: range
 
 
+@dataclass(frozen=True)
+class Pool:
+    """The pages of a program's streams."""
+
+    address: int
+    """Of the first of them in the unified memory."""
+    limit: int
+    """Pages on the chip that may be in use."""
+    needed: int
+    """Pages that the samples needed, with which it was compiled."""
+    outside: int
+    """External address of the first page outside."""
+
+
 @dataclass
 class Artefact:
     """A network compiled for one machine."""
@@ -74,16 +88,15 @@ class Artefact:
     """First and last piece of work between which a tensor's memory is its own: -1 from the start."""
     layers: list[Layer]
     sizes: dict[str, int]
-    """Bytes: program, parameters, weights (ring or resident), activations, total, capacity; of the activations `pages`
-    are those of streams, and the samples need `needed_pages` of them."""
+    """Bytes: program, parameters, weights (ring or resident), activations, total, capacity."""
     written: list[Written]
     optimise: str = "cycles"
     codec: str = "off"
     """What it was compiled for: see `gen.goal.Goal`."""
     feeds: list[HostRow] = field(default_factory=list)
     """What the host does while the program runs."""
-    outside: int = 0
-    """External address of the pages outside; 0: the program has no streams."""
+    pages: Pool | None = None
+    """The pages of streams, where it has some."""
     digest: str = field(default="", compare=False)
 
     @property
@@ -99,8 +112,9 @@ class Artefact:
     def external_bytes(self) -> int:
         """External memory that it needs: its own bytes, and the pages outside."""
         config = self.config
-        pages = config.outside_pages * config.page_bytes if self.outside and config.external_bytes else 0
-        return max(len(self.external), self.outside + pages)
+        if not self.pages or not config.external_bytes:
+            return len(self.external)
+        return self.pages.outside + config.outside_pages * config.page_bytes
 
     def tensor_of(self, tag: int) -> str:
         """The tensor that the instructions with this tag make or read, as the network calls it."""
@@ -150,7 +164,7 @@ def save(artefact: Artefact, path: Path) -> None:
     manifest: dict[str, Any] = {
         "format": FORMAT, "config": dataclasses.asdict(artefact.config),
         "graph": _graph_to_json(artefact.graph, arrays), "optimise": artefact.optimise,
-        "codec": artefact.codec, "outside": artefact.outside,
+        "codec": artefact.codec, "pages": dataclasses.asdict(artefact.pages) if artefact.pages else None,
         "feeds": [[one.tensor, one.row, one.address, list(one.after.items()), one.gives] for one in artefact.feeds],
         "program_words": len(artefact.program), "lifetimes": artefact.lifetimes,
         "places": {name: dataclasses.asdict(place) for name, place in artefact.places.items()},
@@ -214,5 +228,6 @@ def _read(path: Path) -> Artefact:
                     [Written(*one[:3], *(range(*part) for part in one[3:])) for one in manifest["written"]],
                     manifest["optimise"], manifest["codec"],
                     [HostRow(tensor, row, at, dict(after), tuple(gives))
-                     for tensor, row, at, after, gives in manifest["feeds"]], manifest["outside"],
+                     for tensor, row, at, after, gives in manifest["feeds"]],
+                    Pool(**manifest["pages"]) if manifest["pages"] else None,
                     hashlib.sha256(text).hexdigest())

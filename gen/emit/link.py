@@ -16,7 +16,7 @@ from systolith.rtl import assembly, isa
 from systolith.rtl.config import Config
 from systolith.rtl.isa import FieldError, Instruction
 
-from .artefact import Artefact, Layer, Written
+from .artefact import Artefact, Layer, Pool, Written
 from .places import home
 from .plan import Emitter, Layout, constants
 from .program import WEIGHT_FREE, Issued
@@ -134,7 +134,7 @@ def _does_not_fit(s: Schedule, config: Config, buffers: list[Buffer], used: dict
 def _pages(s: Schedule, emitter: Emitter, packing: Packing | None) -> int:
     """Pages that the samples need at most, whatever waits for what: those that an UNPACK leaves count as free for a
     PACK only where that is known to come after it."""
-    if not packing or not emitter.moved_tiles:
+    if not packing or packing.outside or not emitter.moved_tiles:
         return 0
     sizes = {plan.output: packing.best(plan.node.inputs[0]).bytes for plan in s.plans if isinstance(plan.node, Pack)}
     unpacks = [moved for moved in emitter.moved_tiles if moved[0].unit == "unpack"]
@@ -188,8 +188,7 @@ def link(s: Schedule, request: Request) -> Artefact:
         emitter = _emit(s, image, layout)
         words, numbers = _finish(emitter, layout, layout.pool + len(s.network.pool), config)
         needed = _align(4 * len(words), word)
-    sizes |= {"total": sum(sizes.values()), "capacity": request.capacity,
-              "pages": layout.page_limit * config.page_bytes, "needed_pages": needed_pages * config.page_bytes}
+    sizes |= {"total": sum(sizes.values()), "capacity": request.capacity}
     if sizes["total"] > sizes["capacity"]:
         raise _does_not_fit(s, config, activations, sizes)
     memory = np.array(words, "<u4").tobytes().ljust(sizes["program"], b"\0")
@@ -203,4 +202,5 @@ def link(s: Schedule, request: Request) -> Artefact:
     return Artefact(config, graph, words, memory, image.raw if layout.ring_tiles else b"", places,
                     {name: lifetimes[home(name, s.network.views)] for name in places},
                     _layers(s, request.macs), sizes, written, request.goal.optimise, request.goal.codec,
-                    emitter.program.feeds, layout.outside if layout.streams else 0)
+                    emitter.program.feeds,
+                    Pool(layout.pages, layout.page_limit, needed_pages, layout.outside) if layout.streams else None)

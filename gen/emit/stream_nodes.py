@@ -44,7 +44,7 @@ def plan_pack(network: Network, tag: int, node: Pack) -> NodePlan:
         done = e.program.add(
             isa.PACK, place.regions(block.y, block.end),
             [_bytes(e, node.output, 0, STREAM_ROWS) if opens else _bytes(e, node.output, block.y, block.end)], None,
-            "unpack" if e.layout.tight else "", open=int(opens), readers=node.readers,
+            "unpack" if e.layout.tight else "", open=int(opens), raw=int(node.raw), readers=node.readers,
             **_fields(e, tag, node, "a", place, block))
         e.moved_tiles.append((done, block.y))
 

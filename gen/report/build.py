@@ -40,7 +40,9 @@ def run_report(artefact: Artefact, engine: str, preset: str, bit_exact: bool | N
     report = Report(
         network=artefact.graph.name, preset=preset, rows=c.rows, cols=c.cols, engine=engine, batch=1,
         macs=artefact.macs, bit_exact=bit_exact, memory_peak_bytes=artefact.sizes["total"], memory=artefact.sizes,
-        external_bytes_per_cycle=c.external_bytes, optimise=artefact.optimise, machine=dataclasses.asdict(c),
+        external_bytes_per_cycle=c.external_bytes, optimise=artefact.optimise, codec=artefact.codec,
+        pages={"bytes": c.page_bytes, "limit": artefact.pages.limit, "needed": artefact.pages.needed}
+        if artefact.pages else {}, machine=dataclasses.asdict(c),
         conditions=_conditions(c, engine, measurement is not None, latency, samples),
         traffic=whole, program_bytes=4 * len(artefact.program), seed=seed, samples=samples,
         tensors_compared=tensors_compared, regions=regions(artefact),
@@ -99,10 +101,16 @@ def _measured(report: Report, measurement: Measurement) -> None:
     report.cycles, report.counters = measurement.cycles, measurement.nested()
     multipliers = report.rows * report.cols
     report.utilisation = round(report.macs / (report.cycles * multipliers), 4)
-    for name, unit in (("external_read_bytes", "move_in"), ("external_write_bytes", "move_out")):
-        setattr(report, name, report.counters.get(unit, {}).get("busy", 0) * report.external_bytes_per_cycle)
-    beats = sum(report.counters.get(unit, {}).get("busy", 0) for unit in ("move_in", "move_out"))
+    paged = report.counters.get("external", {})
+    beats = 0
+    for name, unit, event in (("read", "move_in", "unpacked"), ("write", "move_out", "packed")):
+        moved = report.counters.get(unit, {}).get("busy", 0) + paged.get(event, 0)
+        setattr(report, f"external_{name}_bytes", moved * report.external_bytes_per_cycle)
+        beats += moved
+    report.pages_outside_bytes = sum(paged.values()) * report.external_bytes_per_cycle
     report.port_busy = round(beats / report.cycles, 4)
+    if report.pages and measurement.pages:
+        report.pages |= {"high_water": measurement.pages[0], "high_water_outside": measurement.pages[1]}
     report.simulated_cycles_per_second = round(report.cycles / measurement.seconds) if measurement.seconds else None
     report.spans = instruction_spans(measurement, [layer.name for layer in report.layers])
     report.slices = share_out(report.spans, report.cycles, _by_work(report))

@@ -19,6 +19,8 @@ class Measurement:
     """Wall-clock seconds of the simulation."""
     starts: list[Event] = field(default_factory=list)
     """First busy cycles of instructions, each seen one cycle later; tags mean nothing."""
+    pages: tuple[int, int] | None = None
+    """Most pages in use on the chip and outside, where the program has streams."""
 
     def nested(self) -> dict[str, dict[str, int]]:
         """Counters as {unit: {event: cycles}}."""

@@ -18,6 +18,8 @@ def regions(artefact: Artefact) -> list[Region]:
             if size:
                 out.append(Region(name, at, size))
             at += size
+    if artefact.pages:
+        out.append(Region("pages", artefact.pages.address, artefact.pages.limit * artefact.config.page_bytes))
     return out
 
 

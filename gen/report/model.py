@@ -186,6 +186,11 @@ class Report:
     external_bytes_per_cycle: int
     optimise: str
     """What it was compiled for: cycles, memory or balanced."""
+    codec: str
+    """off, slots or pages."""
+    pages: dict[str, int]
+    """Pages of packed tensors, empty where there are none: `bytes` of one, the `limit` on the chip, what the samples
+    `needed` and, where it ran on RTL, `high_water` and `high_water_outside`."""
     conditions: str
     machine: dict[str, Any]
     """The whole configuration."""
@@ -199,6 +204,8 @@ class Report:
     external_read_bytes: int | None = None
     """Counted by the machine, as all that follows."""
     external_write_bytes: int | None = None
+    pages_outside_bytes: int | None = None
+    """Of the two together: packed tensors."""
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     simulated_cycles_per_second: int | None = None
     port_busy: float | None = None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from systolith.gen.graph import Graph, Tensor
 from systolith.rtl.isa import TILE_STEPS, TILE_VALUES
-from systolith.sim.codec.encode import tile_bytes
+from systolith.sim.codec.encode import ENTRY_BYTES, tile_bytes
 from systolith.sim.golden.execute import execute
 from systolith.sim.golden.pages import PIECE, tile_steps
 
@@ -38,6 +38,10 @@ class Packing:
 
     graph: Graph
     samples: Sequence[dict[str, NDArray[Any]]]
+    outside: bool = False
+    """All pages are in external memory."""
+    raw: bool = False
+    """Tiles are stored as they are: nothing is measured."""
     _values: list[dict[str, NDArray[Any]]] = field(default_factory=list)
     _known: dict[tuple[str, int], Tiling] = field(default_factory=dict)
     _centres: dict[str, int] = field(default_factory=dict)
@@ -45,10 +49,10 @@ class Packing:
     def tiling(self, name: str, rows: int) -> Tiling:
         """The tensor in bands of so many rows."""
         if (name, rows) not in self._known:
-            tensor, values = self.graph.tensors[name], self._of(name)
-            columns = tile_columns(tensor, rows)
-            centre = self._centre(name)
-            bands = [self._bytes(values[:, y:y + rows], columns, centre) for y in range(0, tensor.shape[0], rows)]
+            tensor, columns = self.graph.tensors[name], tile_columns(self.graph.tensors[name], rows)
+            values = np.zeros((1, 1, 1, 1), np.uint8) if self.raw else self._of(name)
+            centre = 128 if self.raw else self._centre(name)
+            bands = [self._raw(tensor, rows, y) if self.raw else self._bytes(values[:, y:y + rows], columns, centre) for y in range(0, tensor.shape[0], rows)]
             self._known[name, rows] = Tiling(rows, columns, centre, np.stack(bands, 1))
         return self._known[name, rows]
 
@@ -76,6 +80,14 @@ class Packing:
             self._centres[name] = min(sorted(centres), key=lambda centre: sum(
                 int(self._bytes(some[:, y:y + 1], columns, centre).sum()) for y in range(rows)))
         return self._centres[name]
+
+    @staticmethod
+    def _raw(tensor: Tensor, rows: int, first: int) -> NDArray[np.int64]:
+        """Bytes of a band of `rows` rows at most as they are."""
+        height, width, channels = tensor.shape
+        across = -(-width // tile_columns(tensor, rows))
+        tiles = min(rows, height - first) * width * channels + across * ENTRY_BYTES
+        return np.array([tiles + across * PIECE])
 
     @staticmethod
     def _bytes(band: NDArray[np.uint8], columns: int, centre: int) -> NDArray[np.int64]:

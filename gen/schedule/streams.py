@@ -81,7 +81,7 @@ class Crossings:
         tiling = self.packing.best(name)
         tensors[stream_of(name)] = replace(self.graph.tensors[name], name=stream_of(name))
         return Pack(f"pack {name}", (name,), stream_of(name), (tiling.rows, tiling.columns), tiling.centre - 128,
-                    len(self.readers[name]))
+                    len(self.readers[name]), self.packing.raw)
 
 
 def insert_streams(graph: Graph, segments: list[range], packing: Packing) -> tuple[Graph, list[range]]:

@@ -70,6 +70,8 @@ class Pages:
         self._readers: dict[tuple[int, int], _Place] = {}
         self._coded: dict[tuple[bytes, tuple[int, int, int], int], NDArray[np.uint8]] = {}  # to be decoded at once
         self.tiles = self.zero_tiles = 0
+        self.outside_read = self.outside_written = 0
+        """Bytes of pages outside."""
 
     def pack(self, instruction: Instruction) -> None:
         """Executes a PACK. ValueError for an illegal operand, IndexError outside of the memory, `MachineStopped`."""
@@ -137,6 +139,7 @@ class Pages:
                 at.page, at.byte = self._ask(i, Kind.EXTEND), 0
                 if at.page is None:
                     raise _stop(ErrorCode.OUT_OF_PAGES, i.tag, "there is no page left")
+            self.outside_written += PIECE * (at.page >= self._config.pages)
             self._place(i, at.page, at.byte, PIECE)[:] = np.frombuffer(data[piece:piece + PIECE], np.uint8)
             at.byte += PIECE
 
@@ -148,6 +151,7 @@ class Pages:
                 at.page, at.byte = self._ask(i, Kind.FOLLOW), 0
                 if at.page is None:
                     raise _stop(ErrorCode.DAMAGED_STREAM, i.tag, "the stream ends here")
+            self.outside_read += PIECE * (at.page >= self._config.pages)
             out += self._place(i, at.page, at.byte, PIECE).tobytes()
             at.byte += PIECE
         return out

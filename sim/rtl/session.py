@@ -56,8 +56,6 @@ class RtlSession:
             raise ValueError(f"{artefact.graph.name} needs {artefact.external_bytes} bytes of external memory, "
                              f"the simulation has {len(self.engine.external)}")
         self.artefact = artefact
-        self.pages = 0
-        """Of the last inference: what the register PAGES shows."""
         self.engine.external[:len(artefact.external)] = artefact.external
         self.engine.write_memory(0, artefact.memory)
 
@@ -86,9 +84,13 @@ class RtlSession:
             tensor = artefact.graph.tensors[name]
             raw = engine.read_memory(artefact.addresses[name], tensor.bytes)
             outputs[name] = np.frombuffer(raw, DTYPES[tensor.dtype]).reshape(tensor.shape)
-        self.pages = engine.host_read(BY_NAME["PAGES"].address) if artefact.outside else 0
+        pages = None
+        if artefact.pages:
+            both = engine.host_read(BY_NAME["PAGES"].address)
+            pages = both & 0xFFFF, both >> 16
         begins, ends = starts.split(run.events)
-        return outputs, Measurement(run.cycles, self.counter_names, list(run.counters), ends, run.seconds, begins)
+        return outputs, Measurement(run.cycles, self.counter_names, list(run.counters), ends, run.seconds, begins,
+                                    pages)
 
     def _feed(self, inputs: dict[str, NDArray[Any]]) -> None:
         """Brings rows of inputs while the machine runs, each when there is a place for it; gives up where it stops."""
