@@ -188,7 +188,7 @@ class Cases:
         """The next instruction of one of the streams."""
         rng = self.rng
         number = fixed.get("stream", rng.randrange(self.sizes.streams))
-        opens, closes = number not in self.open, rng.random() < 0.4
+        opens, closes = number not in self.open, fixed.get("close", rng.random() < 0.4)
         self.open |= {number}
         if closes:
             self.open -= {number}

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from systolith.rtl.isa import PACK
 from systolith.rtl.pack_unit import PackUnit
 from systolith.rtl.pager_ports import PageRequestKind as Kind
 from tests.pack_cases import EXTERNAL, KINDS, Ask, Cases, Program, Sizes, Write
+from tests.pack_loop import PackLoop
 from tests.streams import PATIENCE, plain, read_server, receive, send, simulate, stalls, write_server
 
 LIMIT = 6 * PATIENCE
@@ -70,15 +70,16 @@ class External:
 
 def run(program: Program, *, seed: int = 0, often: float = 0.2, latency: int = 6, pager: int = 10,
         outside: tuple[float, int] = (0.2, 40), slow: dict[str, int] | None = None, stops: bool = False,
-        retired: list[int] | None = None) -> Counter[str]:
+        retired: list[int] | None = None, whole: bool = False) -> Counter[str]:
     """Executes `program` and compares all that it does; returns event counts and cycles.
 
     `often`: how often each side of each stream stalls. `pager`: cycles of an answer. `outside`: how often the external
     port refuses, and cycles until a burst is done. `slow`: streams that always stall, and how long. `stops`: the
-    program ends because there is no page. `retired`: gets the cycles of the ends of instructions.
+    program ends because there is no page. `retired`: gets the cycles of the ends of instructions. `whole`: with the
+    pager itself.
     """
     sizes = program.sizes
-    dut = PackUnit(**sizes.unit())
+    dut = PackLoop(sizes) if whole else PackUnit(**sizes.unit())
     memory, external = bytearray(program.memory.tobytes()), External(seed + 50, *outside)
     effects, givers, pages = program.effects(), program.givers(), program.pages()
     counts: Counter[str] = Counter()
@@ -158,7 +159,7 @@ def run(program: Program, *, seed: int = 0, often: float = 0.2, latency: int = 6
             if not ctx.get(dut.busy):
                 break
             await ctx.tick()
-        assert not ctx.get(dut.busy)
+        assert not ctx.get(dut.busy) and not (whole and ctx.get(dut.pager_error))
 
     async def check(ctx: Any, stream: Any, wanted: list[dict[str, int]], stall: Any) -> None:
         assert await receive(ctx, stream, len(wanted), stall, LIMIT) == wanted
@@ -173,7 +174,7 @@ def run(program: Program, *, seed: int = 0, often: float = 0.2, latency: int = 6
     simulate(
         dut, watch, lambda ctx: check(ctx, dut.give, signals, stall["give"]), *([] if stops else feeding),
         background=[read_server(dut.read, memory, latency, stall["read"]),
-                    write_server(dut.memory, memory, stall["write"]), serve_pages,
+                    write_server(dut.memory, memory, stall["write"]), *([] if whole else [serve_pages]),
                     *([external.server(dut, sizes.external_bytes)] if sizes.external_bytes else []),
                     *(feeding if stops else [])])
     chip, away = program.memory.copy(), np.zeros(EXTERNAL, np.uint8)
@@ -236,6 +237,11 @@ def test_readers_that_are_gone() -> None:
     run(program)
 
 
+def test_with_the_pager() -> None:
+    """Pages as the pager itself gives them."""
+    run(Cases(15, EDGE).program(12, close=0), seed=7, whole=True)
+
+
 def _stream(cases: Cases, count: int, **fixed: Any) -> Program:
     """A stream of `count` equal instructions."""
     return Program(cases.sizes, [cases.instruction(**{
@@ -280,7 +286,7 @@ def test_out_of_pages(beyond: int, limit: int) -> None:
 def test_many_short_instructions() -> None:
     """More than there are places for, each with a stream of its own."""
     cases = Cases(11, Sizes(streams=32, pages=64, limit=64))
-    instructions = [cases.instruction(rows=1, columns=1, channels=1 + k % 9, stream=k, readers=1, open=1, close=1, raw=0)
+    instructions = [cases.instruction(rows=1, columns=1, channels=1 + k % 9, stream=k, readers=1, open=1, close=1)
                     for k in range(12)]
     run(Program(cases.sizes, instructions, cases.memory), seed=2, often=0.1)
     instructions = [cases.instruction(rows=1, columns=1, bands=4, across=3, columns_last=1, channels=3, stream=3,
@@ -339,7 +345,8 @@ def test_cycles_a_step(fields: dict[str, Any], most: float) -> None:
     """Instructions of one tile, in the long run."""
     cases = Cases(5, Sizes(page_bytes=256, pages=64, limit=64))
     ends: list[int] = []
-    run(_stream(cases, 6, rows=2, columns=32, channels=16, signal0=0, signal1=0, **fields), often=0, retired=ends)
+    run(_stream(cases, 6, rows=2, columns=32, channels=16, signal0=0, signal1=0, **fields), often=0, retired=ends,
+        whole=True)
     assert (ends[-2] - ends[1]) / 3 <= most * 128, ends
 
 
