@@ -33,7 +33,7 @@ def place_layout(page_bytes: int) -> data.StructLayout:
 class PackPages(wiring.Component):
     """Hands the pieces of each instruction to their places, asks for pages, and ends instructions.
 
-    A piece a cycle, between instructions about eight cycles, for a page four and the pager's time; before it asks for a
+    A piece a cycle, between instructions about six cycles, for a page four and the pager's time; before it asks for a
     page or ends anything, it waits until all that was handed out is granted.
 
     Parameters

@@ -87,6 +87,7 @@ def run(program: Program, *, seed: int = 0, often: float = 0.2, latency: int = 6
     stall = {name: stalls(seed + k, often) for k, name in enumerate(("instruction", "take", "give", "read", "write",
                                                                      "pager"))}
     stall |= {name: repeat(cycles) for name, cycles in (slow or {}).items()}
+    reads: list[int] = []
     asks = [k for k, effect in enumerate(effects) if isinstance(effect, Ask)]
 
     def check_written(writes: Any, done: bool) -> None:
@@ -173,7 +174,7 @@ def run(program: Program, *, seed: int = 0, often: float = 0.2, latency: int = 6
         lambda ctx: check(ctx, dut.take, takes, stall["take"])]
     simulate(
         dut, watch, lambda ctx: check(ctx, dut.give, signals, stall["give"]), *([] if stops else feeding),
-        background=[read_server(dut.read, memory, latency, stall["read"]),
+        background=[read_server(dut.read, memory, latency, stall["read"], reads),
                     write_server(dut.memory, memory, stall["write"]), *([] if whole else [serve_pages]),
                     *([external.server(dut, sizes.external_bytes)] if sizes.external_bytes else []),
                     *(feeding if stops else [])])
@@ -184,6 +185,7 @@ def run(program: Program, *, seed: int = 0, often: float = 0.2, latency: int = 6
             target[effect.address:effect.address + len(effect.data)] = np.frombuffer(effect.data, np.uint8)
     np.testing.assert_array_equal(np.frombuffer(memory, np.uint8), chip)
     if not stops:
+        assert reads == program.reads()
         np.testing.assert_array_equal(np.frombuffer(external.memory, np.uint8), away)
         outside_pages = [e for e in effects if isinstance(e, Write) and e.outside]
         assert sum(size for _, size in external.bursts) == 8 * len(outside_pages)
@@ -249,6 +251,12 @@ def _stream(cases: Cases, count: int, **fixed: Any) -> Program:
         "a_ring": 0, "raw": 0} | fixed) for k in range(count)], cases.memory)
 
 
+def test_tiles_that_fill_their_page() -> None:
+    """The next page is asked for when the next tile has come, and not at the stream's end."""
+    sizes = Sizes(limit=3)
+    run(_stream(Cases(16, sizes), 3, rows=1, columns=31, channels=2, bands=2, raw=1), often=0)
+
+
 @pytest.mark.parametrize("width, page_bytes, columns, bursts", [(1, 1024, 8, 18), (8, 4096, 16, 6)])
 def test_long_bursts(width: int, page_bytes: int, columns: int, bursts: int) -> None:
     """A burst goes to the end of the tile, the page, or 256 beats of the page, whichever comes first."""
@@ -261,16 +269,17 @@ def test_long_bursts(width: int, page_bytes: int, columns: int, bursts: int) -> 
 def test_slow_gives_outside() -> None:
     """Many bursts pass while an instruction's signals wait; none of the ends is lost."""
     cases = Cases(7, Sizes(limit=0, pages=1))
-    program = _stream(cases, 7, rows=2, columns=2, channels=20, bands=3, across=3, raw=1, signal0=3, signal0_count=1,
+    program = _stream(cases, 5, rows=1, columns=1, channels=8, bands=5, across=5, raw=1, signal0=3, signal0_count=1,
                       signal1=0)
-    counts = run(program, often=0, outside=(0, 3), slow={"give": 400})
-    assert counts["bursts"] > 64
+    counts = run(program, often=0, outside=(0, 3), pager=2, slow={"give": 700})
+    assert counts["bursts"] == 125
 
 
 def test_late_write_done() -> None:
     """Bytes outside are not in memory before the port says so; more bursts wait than may be on their way."""
     cases = Cases(8, Sizes(limit=0, pages=1, page_bytes=64))
-    run(_stream(cases, 2, rows=2, columns=8, channels=32, raw=1, signal0=1, signal0_count=1), outside=(0, 400))
+    run(_stream(cases, 2, rows=1, columns=1, channels=8, bands=8, across=5, raw=1, signal0=1, signal0_count=1), often=0,
+        pager=2, outside=(0, 500))
 
 
 @pytest.mark.parametrize("beyond, limit", [(0, 5), (4, 3)])
@@ -303,9 +312,9 @@ def test_one_slow_stream() -> None:
 def test_events_name_the_cause() -> None:
     """Slow outputs, slow inputs and missing semaphores are told apart."""
     for slow, cycles, event in (("write", 40, "wait_output"), ("pager", 300, "wait_output"), ("read", 20, "wait_input"),
-                                ("take", 900, "wait_semaphore")):
+                                ("take", 600, "wait_semaphore")):
         cases = Cases(13, Sizes(pages=100, limit=100, page_bytes=64))
-        program = _stream(cases, 2, rows=2, columns=4, channels=16, kind="random", wait0=3, wait0_count=2)
+        program = _stream(cases, 1, rows=2, columns=4, channels=16, kind="random", wait0=3, wait0_count=2)
         counts = run(program, often=0, slow={slow: cycles})
         waits = {name: counts[name] for name in ("wait_output", "wait_input", "wait_semaphore")}
         assert max(waits, key=lambda name: waits[name]) == event, (slow, waits)
