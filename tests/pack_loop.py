@@ -22,7 +22,8 @@ class PackLoop(wiring.Component):
         m = Module()
         sizes = self.sizes
         m.submodules.unit = unit = self.unit
-        m.submodules.pager = pager = Pager(sizes.pages, sizes.beyond if sizes.external_bytes else 0, sizes.streams, 4, 1)
+        beyond = sizes.beyond if sizes.external_bytes else 0
+        m.submodules.pager = pager = Pager(sizes.pages, beyond, sizes.streams, 4, 1)
         wiring.connect(m, unit.page_request, pager.requests[0])
         wiring.connect(m, pager.responses[0], unit.page_response)
         m.d.comb += [pager.limit.eq(unit.limit), self.pager_error.eq(pager.error)]

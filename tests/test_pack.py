@@ -306,12 +306,12 @@ def test_many_short_instructions() -> None:
 def test_one_slow_stream() -> None:
     """The others wait, and nothing is lost."""
     for name, cycles in (("read", 12), ("write", 15), ("pager", 90), ("give", 300)):
-        run(Cases(12, EDGE).program(3), seed=4, often=0, slow={name: cycles})
+        run(Cases(12, EDGE).program(2), seed=4, often=0, slow={name: cycles})
 
 
 def test_events_name_the_cause() -> None:
     """Slow outputs, slow inputs and missing semaphores are told apart."""
-    for slow, cycles, event in (("write", 40, "wait_output"), ("pager", 300, "wait_output"), ("read", 20, "wait_input"),
+    for slow, cycles, event in (("write", 40, "wait_output"), ("pager", 300, "wait_output"), ("read", 15, "wait_input"),
                                 ("take", 600, "wait_semaphore")):
         cases = Cases(13, Sizes(pages=100, limit=100, page_bytes=64))
         program = _stream(cases, 1, rows=2, columns=4, channels=16, kind="random", wait0=3, wait0_count=2)
