@@ -33,7 +33,7 @@ def place_layout(page_bytes: int) -> data.StructLayout:
 class PackPages(wiring.Component):
     """Hands the pieces of each instruction to their places, asks for pages, and ends instructions.
 
-    A piece a cycle, between instructions about eight cycles, for a page four and the pager's time; before it asks for a
+    A piece a cycle, between instructions about six cycles, for a page four and the pager's time; before it asks for a
     page or ends anything, it waits until all that was handed out is granted.
 
     Parameters
@@ -48,7 +48,8 @@ class PackPages(wiring.Component):
     busy: something that was handed out is not granted yet. settled: all instructions that ended have given their
         signals.
     ended: stream of the ends of instructions, when the last writes are granted and the pager has answered.
-    waiting: for the pager, or for a grant. tile, spilled: in this cycle a tile was handed out whole, a page outside was given.
+    waiting: for the pager, or for a grant.
+    tile, spilled: in this cycle a tile was handed out whole, a page outside was given.
     out_of_pages, tag: the pager had none for this instruction; until reset, and the unit waits. It also waits after
         any other answer that is not `ok`: a misuse, which the pager tells of.
     """
@@ -121,7 +122,8 @@ class PackPages(wiring.Component):
             with m.State("finished"):
                 self._answer(m, "granted")
             with m.State("granted"):
-                m.d.comb += [self.waiting.eq(1), self.ended.valid.eq(~self.busy), self.job.ready.eq(~self.busy & self.ended.ready)]
+                m.d.comb += [self.waiting.eq(1), self.ended.valid.eq(~self.busy),
+                             self.job.ready.eq(~self.busy & self.ended.ready)]
                 with m.If(self.job.ready):
                     m.next = "idle"
             with m.State("stopped"):

@@ -179,7 +179,7 @@ class PackUnit(wiring.Component):
         return begun != 0
 
     def _outside(self, m: Module, pages: PackPages, store: PackStore) -> tuple[StreamFifo, Signal]:
-        """The external port; and the queue of ends, and whether what the first of them waits for has arrived outside."""
+        """The external port. Returns the queue of ends, and whether what the first waits for has arrived outside."""
         end = data.StructLayout({"end": BlockEnd, "burst": BURST_BITS if self._external_bytes else 0})
         m.submodules.ends = ends = StreamFifo(end, _ENDS)
         arrived = Signal()

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .affine import Ring
 from .codec.encoder_tile import Tile
 from .config import ADDRESS_BITS
-from .pack_setup import CHANNEL_BITS, PLAN, SIDE_BITS, VALUE_BITS
+from .pack_setup import PLAN, SIDE_BITS, VALUE_BITS
 
 GROUP = 8
 """Channels of a step."""
@@ -31,7 +31,8 @@ class Ordered(data.Struct):
     final: unsigned(1)
 
 
-_KEPT = ("rows", "columns", "columns_last", "across", "channels", "raw", "centre", "a_row", "a_pixel", "a_end", "a_ring")
+_KEPT = ("rows", "columns", "columns_last", "across", "channels", "raw", "centre", "a_row", "a_pixel", "a_end",
+         "a_ring")
 
 
 class PackWalk(wiring.Component):

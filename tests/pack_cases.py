@@ -112,6 +112,19 @@ class Program:
         """The pager at the program's start."""
         return Pages(self.sizes, self.lost)
 
+    def reads(self) -> list[int]:
+        """The addresses that are read, in order."""
+        found: list[int] = []
+        for i in self.instructions:
+            counts = [min(8, i.channels - k) for k in range(0, i.channels, 8)]
+            for addresses in step_addresses(i):
+                for first in addresses[:, :, ::8].ravel().tolist():
+                    found.append(first)
+                    if self.sizes.word_bytes < 8:  # a step of up to 4 bytes has them in the first word
+                        found.append((first + 4) % (1 << 24) if counts[0] > 4 else first)
+                    counts = counts[1:] + counts[:1]
+        return found
+
     def effects(self) -> list[Write | Ask]:
         """Writes and requests in order; they end with the request that found no page."""
         pages, places = self.pages(), dict[int, tuple[int, int]]()
@@ -188,7 +201,7 @@ class Cases:
         """The next instruction of one of the streams."""
         rng = self.rng
         number = fixed.get("stream", rng.randrange(self.sizes.streams))
-        opens, closes = number not in self.open, rng.random() < 0.4
+        opens, closes = number not in self.open, fixed.get("close", rng.random() < 0.4)
         self.open |= {number}
         if closes:
             self.open -= {number}

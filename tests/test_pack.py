@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from systolith.rtl.isa import PACK
 from systolith.rtl.pack_unit import PackUnit
 from systolith.rtl.pager_ports import PageRequestKind as Kind
 from tests.pack_cases import EXTERNAL, KINDS, Ask, Cases, Program, Sizes, Write
+from tests.pack_loop import PackLoop
 from tests.streams import PATIENCE, plain, read_server, receive, send, simulate, stalls, write_server
 
 LIMIT = 6 * PATIENCE
@@ -70,15 +70,16 @@ class External:
 
 def run(program: Program, *, seed: int = 0, often: float = 0.2, latency: int = 6, pager: int = 10,
         outside: tuple[float, int] = (0.2, 40), slow: dict[str, int] | None = None, stops: bool = False,
-        retired: list[int] | None = None) -> Counter[str]:
+        retired: list[int] | None = None, whole: bool = False) -> Counter[str]:
     """Executes `program` and compares all that it does; returns event counts and cycles.
 
     `often`: how often each side of each stream stalls. `pager`: cycles of an answer. `outside`: how often the external
     port refuses, and cycles until a burst is done. `slow`: streams that always stall, and how long. `stops`: the
-    program ends because there is no page. `retired`: gets the cycles of the ends of instructions.
+    program ends because there is no page. `retired`: gets the cycles of the ends of instructions. `whole`: with the
+    pager itself.
     """
     sizes = program.sizes
-    dut = PackUnit(**sizes.unit())
+    dut = PackLoop(sizes) if whole else PackUnit(**sizes.unit())
     memory, external = bytearray(program.memory.tobytes()), External(seed + 50, *outside)
     effects, givers, pages = program.effects(), program.givers(), program.pages()
     counts: Counter[str] = Counter()
@@ -86,6 +87,7 @@ def run(program: Program, *, seed: int = 0, often: float = 0.2, latency: int = 6
     stall = {name: stalls(seed + k, often) for k, name in enumerate(("instruction", "take", "give", "read", "write",
                                                                      "pager"))}
     stall |= {name: repeat(cycles) for name, cycles in (slow or {}).items()}
+    reads: list[int] = []
     asks = [k for k, effect in enumerate(effects) if isinstance(effect, Ask)]
 
     def check_written(writes: Any, done: bool) -> None:
@@ -158,7 +160,7 @@ def run(program: Program, *, seed: int = 0, often: float = 0.2, latency: int = 6
             if not ctx.get(dut.busy):
                 break
             await ctx.tick()
-        assert not ctx.get(dut.busy)
+        assert not ctx.get(dut.busy) and not (whole and ctx.get(dut.pager_error))
 
     async def check(ctx: Any, stream: Any, wanted: list[dict[str, int]], stall: Any) -> None:
         assert await receive(ctx, stream, len(wanted), stall, LIMIT) == wanted
@@ -172,8 +174,8 @@ def run(program: Program, *, seed: int = 0, often: float = 0.2, latency: int = 6
         lambda ctx: check(ctx, dut.take, takes, stall["take"])]
     simulate(
         dut, watch, lambda ctx: check(ctx, dut.give, signals, stall["give"]), *([] if stops else feeding),
-        background=[read_server(dut.read, memory, latency, stall["read"]),
-                    write_server(dut.memory, memory, stall["write"]), serve_pages,
+        background=[read_server(dut.read, memory, latency, stall["read"], reads),
+                    write_server(dut.memory, memory, stall["write"]), *([] if whole else [serve_pages]),
                     *([external.server(dut, sizes.external_bytes)] if sizes.external_bytes else []),
                     *(feeding if stops else [])])
     chip, away = program.memory.copy(), np.zeros(EXTERNAL, np.uint8)
@@ -183,6 +185,7 @@ def run(program: Program, *, seed: int = 0, often: float = 0.2, latency: int = 6
             target[effect.address:effect.address + len(effect.data)] = np.frombuffer(effect.data, np.uint8)
     np.testing.assert_array_equal(np.frombuffer(memory, np.uint8), chip)
     if not stops:
+        assert reads == program.reads()
         np.testing.assert_array_equal(np.frombuffer(external.memory, np.uint8), away)
         outside_pages = [e for e in effects if isinstance(e, Write) and e.outside]
         assert sum(size for _, size in external.bursts) == 8 * len(outside_pages)
@@ -236,11 +239,22 @@ def test_readers_that_are_gone() -> None:
     run(program)
 
 
+def test_with_the_pager() -> None:
+    """Pages as the pager itself gives them."""
+    run(Cases(15, EDGE).program(12, close=0), seed=7, whole=True)
+
+
 def _stream(cases: Cases, count: int, **fixed: Any) -> Program:
     """A stream of `count` equal instructions."""
     return Program(cases.sizes, [cases.instruction(**{
         "stream": 0, "readers": 1, "open": int(k == 0), "close": int(k == count - 1), "wait0": 0, "wait1": 0,
         "a_ring": 0, "raw": 0} | fixed) for k in range(count)], cases.memory)
+
+
+def test_tiles_that_fill_their_page() -> None:
+    """The next page is asked for when the next tile has come, and not at the stream's end."""
+    sizes = Sizes(limit=3)
+    run(_stream(Cases(16, sizes), 3, rows=1, columns=31, channels=2, bands=2, raw=1), often=0)
 
 
 @pytest.mark.parametrize("width, page_bytes, columns, bursts", [(1, 1024, 8, 18), (8, 4096, 16, 6)])
@@ -255,16 +269,17 @@ def test_long_bursts(width: int, page_bytes: int, columns: int, bursts: int) -> 
 def test_slow_gives_outside() -> None:
     """Many bursts pass while an instruction's signals wait; none of the ends is lost."""
     cases = Cases(7, Sizes(limit=0, pages=1))
-    program = _stream(cases, 7, rows=2, columns=2, channels=20, bands=3, across=3, raw=1, signal0=3, signal0_count=1,
+    program = _stream(cases, 5, rows=1, columns=1, channels=8, bands=5, across=5, raw=1, signal0=3, signal0_count=1,
                       signal1=0)
-    counts = run(program, often=0, outside=(0, 3), slow={"give": 400})
-    assert counts["bursts"] > 64
+    counts = run(program, often=0, outside=(0, 3), pager=2, slow={"give": 700})
+    assert counts["bursts"] == 125
 
 
 def test_late_write_done() -> None:
     """Bytes outside are not in memory before the port says so; more bursts wait than may be on their way."""
     cases = Cases(8, Sizes(limit=0, pages=1, page_bytes=64))
-    run(_stream(cases, 2, rows=2, columns=8, channels=32, raw=1, signal0=1, signal0_count=1), outside=(0, 400))
+    run(_stream(cases, 2, rows=1, columns=1, channels=8, bands=8, across=5, raw=1, signal0=1, signal0_count=1), often=0,
+        pager=2, outside=(0, 500))
 
 
 @pytest.mark.parametrize("beyond, limit", [(0, 5), (4, 3)])
@@ -280,7 +295,7 @@ def test_out_of_pages(beyond: int, limit: int) -> None:
 def test_many_short_instructions() -> None:
     """More than there are places for, each with a stream of its own."""
     cases = Cases(11, Sizes(streams=32, pages=64, limit=64))
-    instructions = [cases.instruction(rows=1, columns=1, channels=1 + k % 9, stream=k, readers=1, open=1, close=1, raw=0)
+    instructions = [cases.instruction(rows=1, columns=1, channels=1 + k % 9, stream=k, readers=1, open=1, close=1)
                     for k in range(12)]
     run(Program(cases.sizes, instructions, cases.memory), seed=2, often=0.1)
     instructions = [cases.instruction(rows=1, columns=1, bands=4, across=3, columns_last=1, channels=3, stream=3,
@@ -291,15 +306,15 @@ def test_many_short_instructions() -> None:
 def test_one_slow_stream() -> None:
     """The others wait, and nothing is lost."""
     for name, cycles in (("read", 12), ("write", 15), ("pager", 90), ("give", 300)):
-        run(Cases(12, EDGE).program(3), seed=4, often=0, slow={name: cycles})
+        run(Cases(12, EDGE).program(2), seed=4, often=0, slow={name: cycles})
 
 
 def test_events_name_the_cause() -> None:
     """Slow outputs, slow inputs and missing semaphores are told apart."""
-    for slow, cycles, event in (("write", 40, "wait_output"), ("pager", 300, "wait_output"), ("read", 20, "wait_input"),
-                                ("take", 900, "wait_semaphore")):
+    for slow, cycles, event in (("write", 40, "wait_output"), ("pager", 300, "wait_output"), ("read", 15, "wait_input"),
+                                ("take", 600, "wait_semaphore")):
         cases = Cases(13, Sizes(pages=100, limit=100, page_bytes=64))
-        program = _stream(cases, 2, rows=2, columns=4, channels=16, kind="random", wait0=3, wait0_count=2)
+        program = _stream(cases, 1, rows=2, columns=4, channels=16, kind="random", wait0=3, wait0_count=2)
         counts = run(program, often=0, slow={slow: cycles})
         waits = {name: counts[name] for name in ("wait_output", "wait_input", "wait_semaphore")}
         assert max(waits, key=lambda name: waits[name]) == event, (slow, waits)
@@ -339,7 +354,8 @@ def test_cycles_a_step(fields: dict[str, Any], most: float) -> None:
     """Instructions of one tile, in the long run."""
     cases = Cases(5, Sizes(page_bytes=256, pages=64, limit=64))
     ends: list[int] = []
-    run(_stream(cases, 6, rows=2, columns=32, channels=16, signal0=0, signal1=0, **fields), often=0, retired=ends)
+    run(_stream(cases, 6, rows=2, columns=32, channels=16, signal0=0, signal1=0, **fields), often=0, retired=ends,
+        whole=True)
     assert (ends[-2] - ends[1]) / 3 <= most * 128, ends
 
 

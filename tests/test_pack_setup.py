@@ -49,7 +49,8 @@ def test_legal(changes: dict[str, int]) -> None:
     {"rows": 1, "columns": 1, "columns_last": 1, "channels": 4097},
     {"rows": 512, "columns": 512, "channels": 8}, {"rows": 512, "columns": 512, "channels": 4096},
     {"rows": 32768, "columns": 2, "columns_last": 2, "channels": 1}, {"rows": 128, "columns": 512, "channels": 1},
-    {"rows": 1, "columns": 512, "channels": 4096}, {"rows": 65535, "columns": 65535, "channels": 65535},
+    {"rows": 1, "columns": 512, "channels": 4096}, {"rows": 33, "columns": 511, "channels": 1},
+    {"rows": 65535, "columns": 65535, "channels": 65535},
     {"rows": 1, "columns": 65535, "columns_last": 65535, "channels": 1}, {"rows": 1, "columns": 5, "channels": 65535},
 ], ids=str)
 def test_illegal(changes: dict[str, int]) -> None:
