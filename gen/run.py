@@ -127,8 +127,8 @@ class Session:
         assert pages is not None
         return UserError(
             f"no page was left for {artefact.tensor_of(stop.information)}: the program may use "
-            f"{pages.limit} pages of {artefact.config.page_bytes} bytes, its samples needed {pages.needed}. Compile it with more typical --calibrate data, a larger "
-            f"--margin, or for a machine with external memory")
+            f"{pages.limit} pages of {artefact.config.page_bytes} bytes, its samples needed {pages.needed}. Compile it "
+            f"with more typical --calibrate data, a larger --margin, or for a machine with external memory")
 
     def _compare(self, part: Written, golden: dict[str, Array], found: Array) -> None:
         if self.check and self.difference is None:

@@ -133,7 +133,7 @@ class Machine(wiring.Component):
             self._sequencer.memory_address.eq(memory.error_address),
             self._sequencer.semaphore_error.eq(self._semaphores.error),
             self._sequencer.semaphore_number.eq(self._semaphores.error_semaphore),
-            self._sequencer.progress.eq(reduce(or_, busy)),
+            self._sequencer.progress.eq(reduce(or_, busy) | registers.feeding),
         ]
         m.d.comb += [
             self._counters.running.eq(self._sequencer.running),

@@ -11,6 +11,8 @@ COUNTERS_AT = 0x100
 SEMAPHORES_AT = 0x200
 MEMORY_AT = 0x0100_0000
 """Host address of the unified memory's byte 0."""
+MORE = 1 << 31
+"""Bit of GIVE: the host has more to bring."""
 MAX_COUNTERS = (SEMAPHORES_AT - COUNTERS_AT) // 4
 
 
@@ -55,7 +57,7 @@ REGISTERS = (
     Register("INTERRUPT_STATUS", 0x2C, Access.CLEAR_ONES, "which events have happened", ("done", "error")),
     Register("COUNTERS", 0x30, Access.READ, f"number of performance counters; they are at {COUNTERS_AT:#x} and on"),
     Register("GIVE", 0x34, Access.WRITE, "gives a semaphore (number in bits 4:0) what bits 26:16 say, once rows of an "
-             "input are in memory", paged=True),
+             "input are in memory; bit 31: more will come, until then the watchdog waits", paged=True),
     Register("PAGES", 0x38, Access.READ, "most pages in use since the start: on the chip in bits 15:0, outside in "
              "bits 31:16", paged=True),
 )

@@ -47,7 +47,7 @@ class HostRegisters(wiring.Component):
     start, clear: pulses to the sequencer. entry: address at which the program starts.
     running, done, failed, clearing, error_code, error_information, pc: as the sequencer shows them.
     counter_index, counter_value: as `Counters` has them; the value comes one cycle after the index.
-    semaphores: the counts. give: what the host gives them. pages: what the register PAGES reads.
+    semaphores: the counts. give: what the host gives them. feeding: it will give more. pages: what the register PAGES reads.
     interrupt: 1 while an event that is enabled has happened and has not been cleared.
     """
 
@@ -88,6 +88,7 @@ class HostRegisters(wiring.Component):
             "semaphores": In(data.ArrayLayout(unsigned(SEMAPHORE_BITS), semaphores)),
             "interrupt": Out(1),
             "give": Out(stream.Signature(Give)),
+            "feeding": Out(1),
             "pages": In(32),
         })
 
@@ -184,7 +185,7 @@ class HostRegisters(wiring.Component):
                     with m.If(access.write):
                         self._write_register(m, register.name, access.data, answer)
                         if register.name == "GIVE":
-                            m.d.sync += state.eq(State.GIVE)
+                            m.d.sync += [state.eq(State.GIVE), self.feeding.eq(access.data[31])]
 
     def _write_register(self, m: Module, name: str, value: Value, answer: data.View) -> None:
         if name == "CONTROL":

@@ -143,8 +143,10 @@ def test_gives_and_pages() -> None:
     async def bench(ctx):
         ctx.set(dut.pages, 0x00030011)
         assert await access(ctx, dut, at("PAGES")) == value(0x00030011)
-        assert await access(ctx, dut, at("GIVE"), 0x07FF_001F) == value(0)
+        assert await access(ctx, dut, at("GIVE"), 0x87FF_001F) == value(0)
+        assert ctx.get(dut.feeding)
         assert await access(ctx, dut, at("GIVE"), 3 << 16 | 5) == value(0)
+        assert not ctx.get(dut.feeding)
 
     async def semaphores(ctx):
         got = await receive(ctx, dut.give, 2, stalls(3))

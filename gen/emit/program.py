@@ -114,7 +114,8 @@ class Program:
         needs = {}
         for region in writes:
             _merge(needs, self._hazards.write(region.address, region.size, unit, new.number, partly=region.partly))
-        needs.pop(unit, None)  # a unit's writes follow all that it did before
+        if unit != "unpack":  # which works on several tiles at once; others' writes follow all that they did before
+            needs.pop(unit, None)
         self._wait(new, needs)
         line.append(new)
         self.issued.append(new)

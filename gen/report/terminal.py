@@ -76,12 +76,19 @@ def summary_lines(given: Report | dict[str, Any]) -> list[str]:
     parts = ", ".join(f"{name} {size:,}" for name, size in memory.items() if name not in ("total", "capacity"))
     lines.append(f"unified memory: {memory['total']:,} of {memory['capacity']:,} bytes ({parts})")
     if report.pages:
-        p = report.pages
-        most = (f", {p['high_water']} in use at most (margin needed: {p['high_water'] / max(p['needed'], 1) - 1:+.0%}), "
-                f"{p['high_water_outside']} outside" if "high_water" in p else "")
-        lines.append(f"pages of {p['bytes']} bytes: {p['limit']} on the chip, {p['needed']} needed by the samples{most}")
+        lines.append(_pages_line(report.pages))
     lines += [f"lost: {hint.cycles:,} cycles in {hint.layer}: {hint.text}" for hint in report.hints[:HINTS]]
     return [*lines, f"conditions: {report.conditions}"]
+
+
+def _pages_line(pages: dict[str, int]) -> str:
+    line = (f"pages of {pages['bytes']} bytes: the program may use {pages['limit']} on the chip, its samples needed "
+            f"{pages['needed']}")
+    if "high_water" not in pages:
+        return line
+    used, outside = pages["high_water"], pages["high_water_outside"]
+    return (f"{line}; in use at most {used} (a margin of {(used + outside) / max(pages['needed'], 1) - 1:+.0%}), "
+            f"outside {outside}")
 
 
 def bench_table(reports: Sequence[Report]) -> Table:
@@ -92,8 +99,9 @@ def bench_table(reports: Sequence[Report]) -> Table:
     for name in ("MMAC", "cycles", "utilised", "port busy", "KiB", "activations", "bit-exact", "kHz"):
         table.add_column(name, justify="right")
     for r in reports:
-        table.add_row(r.network, r.optimise + ("" if r.codec == "off" else f", {r.codec}"), f"{r.preset} {r.rows} x {r.cols}", f"{r.macs / 1e6:,.2f}",
-                      f"{r.cycles or 0:,}", f"{r.utilisation or 0:.1%}", f"{r.port_busy or 0:.1%}",
+        table.add_row(r.network, r.optimise + ("" if r.codec == "off" else f", {r.codec}"),
+                      f"{r.preset} {r.rows} x {r.cols}", f"{r.macs / 1e6:,.2f}", f"{r.cycles or 0:,}",
+                      f"{r.utilisation or 0:.1%}", f"{r.port_busy or 0:.1%}",
                       f"{r.memory_peak_bytes / 1024:,.1f}", f"{r.memory['activations'] / 1024:,.1f}",
                       exactness(r.bit_exact), f"{(r.simulated_cycles_per_second or 0) / 1000:,.0f}")
     return table

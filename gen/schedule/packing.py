@@ -52,7 +52,8 @@ class Packing:
             tensor, columns = self.graph.tensors[name], tile_columns(self.graph.tensors[name], rows)
             values = np.zeros((1, 1, 1, 1), np.uint8) if self.raw else self._of(name)
             centre = 128 if self.raw else self._centre(name)
-            bands = [self._raw(tensor, rows, y) if self.raw else self._bytes(values[:, y:y + rows], columns, centre) for y in range(0, tensor.shape[0], rows)]
+            bands = [self._raw(tensor, rows, y) if self.raw else self._bytes(values[:, y:y + rows], columns, centre)
+                     for y in range(0, tensor.shape[0], rows)]
             self._known[name, rows] = Tiling(rows, columns, centre, np.stack(bands, 1))
         return self._known[name, rows]
 

@@ -110,7 +110,8 @@ class Search:
                 buffers = [b if b.name not in kept else type(b)(b.name, b.size, b.first, len(s.order)) for b in buffers]
             pages = 0
             if sizes and self._packing and not self._packing.outside:
-                pages = int(pages_in_use(s.plans, ((piece.node, piece.block.y) for piece in s.order), sizes, self._config.page_bytes, longer).max())
+                order = [(piece.node, piece.block.y) for piece in s.order]
+                pages = int(pages_in_use(s.plans, order, sizes, self._config.page_bytes, longer).max())
             yield _Option(segment, stripes, beside + lower_bound(buffers, self._config.word_bytes)[0],
                           pages * self._config.page_bytes, _cycles(s))
 

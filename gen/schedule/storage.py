@@ -2,7 +2,7 @@
 
 from systolith.gen.emit.places import View, home, item_bytes
 from systolith.gen.emit.plan import Network, NodePlan, Piece
-from systolith.gen.graph import Add, Node, Rescale, Reshape, Transpose
+from systolith.gen.graph import Add, Feed, Node, Rescale, Reshape, Transpose
 
 
 def _reads(order: list[Piece]) -> dict[str, list[tuple[int, int, int]]]:
@@ -19,7 +19,9 @@ def work_in_place(network: Network, plans: list[NodePlan], order: list[Piece]) -
     the rows before they are written over."""
     views = network.views
     reads = _reads(order)
-    fixed = {*network.fixed, *views, *(view.of for view in views.values())}
+    # The host writes 4 bytes at a time: rows next to the one that it brings must not change meanwhile.
+    fed = {node.output for node in network.graph.nodes if isinstance(node, Feed)}
+    fixed = {*network.fixed, *fed, *views, *(view.of for view in views.values())}
     made: dict[str, int] = {}
     for position, piece in enumerate(order):
         made.setdefault(plans[piece.node].output, position)

@@ -14,7 +14,7 @@ from systolith.gen.report import Measurement
 from systolith.rtl.bench_top import BenchTop
 from systolith.rtl.config import Config
 from systolith.rtl.errors import ErrorCode, MachineStopped
-from systolith.rtl.register_map import BY_NAME, SEMAPHORES_AT
+from systolith.rtl.register_map import BY_NAME, MORE, SEMAPHORES_AT
 
 from . import starts
 from .engine import EXTERNAL_BYTES, Design, Progress, RtlEngine, design
@@ -70,6 +70,8 @@ class RtlSession:
             if name in artefact.places:
                 engine.write_memory(artefact.addresses[name], np.ascontiguousarray(value).tobytes())
         engine.host_write(BY_NAME["ENTRY"].address, 0)
+        if artefact.feeds:
+            engine.host_write(BY_NAME["GIVE"].address, MORE)
         engine.host_write(BY_NAME["CONTROL"].address, 1)
         self._feed(inputs)
         run = engine.run(MAX_CYCLES)
@@ -94,12 +96,14 @@ class RtlSession:
 
     def _feed(self, inputs: dict[str, NDArray[Any]]) -> None:
         """Brings rows of inputs while the machine runs, each when there is a place for it; gives up where it stops."""
-        engine = self.engine
-        for feed in self.artefact.feeds:
+        engine, feeds = self.engine, self.artefact.feeds
+        for feed in feeds:
             for semaphore, count in feed.after.items():
                 while engine.host_read(SEMAPHORES_AT + 4 * semaphore) < count:
                     if not engine.host_read(BY_NAME["STATUS"].address) & 1:
-                        return
+                        return  # `feeding` stays: the machine has stopped
             engine.write_memory(feed.address, np.ascontiguousarray(inputs[feed.tensor][feed.row]).tobytes())
             for semaphore in feed.gives:
-                engine.host_write(BY_NAME["GIVE"].address, 1 << 16 | semaphore)
+                engine.host_write(BY_NAME["GIVE"].address, MORE | 1 << 16 | semaphore)
+        if feeds:
+            engine.host_write(BY_NAME["GIVE"].address, 0)

@@ -1,0 +1,107 @@
+"""Networks whose tensors rest in pages, on the Verilog of small machines."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from systolith.gen.compile import compile_graph
+from systolith.gen.errors import UserError
+from systolith.gen.goal import Goal
+from systolith.gen.run import Session
+from systolith.gen.schedule import streams
+from systolith.gen.zoo import ZOO
+from systolith.rtl.errors import MachineStopped
+from systolith.rtl.isa import PACK, UNPACK, Instruction
+from systolith.sim.golden.execute import random_inputs
+from systolith.sim.rtl.session import RtlSession
+from tests.random_graphs import RandomGraph
+from tests.test_rtl_machine import CONFIG
+
+PAGED = CONFIG.replace(page_bytes=64, outside_pages=1024)
+
+
+@pytest.fixture(autouse=True)
+def small_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small, what crosses from one operator to another rests in pages."""
+    monkeypatch.setattr(streams, "LEAST", 0)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_networks(seed: int) -> None:
+    """The same tensors as the golden model's, and the same pages as the instruction model's; every third with half of
+    the pages that it needs, so that it spills."""
+    goal = Goal("memory", codec="pages", cascades=bool(seed % 2), margin=1 if seed % 3 else -0.5)
+    artefact = compile_graph(RandomGraph(seed).graph(6), PAGED, goal)
+    model, rtl = Session(artefact, "machine", check=True), Session(artefact, "verilator", check=True)
+    for inference in range(2):
+        inputs = random_inputs(artefact.graph, inference)
+        model.infer(inputs)
+        _, measured = rtl.infer(inputs)
+        assert model.difference is None and rtl.difference is None, f"seed {seed}: {rtl.difference}"
+        counters = dict(zip(measured.counter_names, measured.counters, strict=True))
+        pages = model._machine.pages
+        assert (counters["unpack.tiles"], counters["unpack.zero_tiles"]) == (pages.tiles, pages.zero_tiles)
+        if measured.pages:
+            assert sum(measured.pages) <= 2 * artefact.pages.needed and measured.pages[0] <= artefact.pages.limit
+    rtl.close()
+
+
+def test_icarus_and_verilator_count_the_same_cycles() -> None:
+    """With spilling, and an input that comes in row by row."""
+    graph = next(graph for seed in range(99) if (graph := RandomGraph(seed).graph(3)).tensors["x"].shape[0] > 6)
+    artefact = compile_graph(graph, PAGED, Goal("memory", codec="pages", cascades=False, margin=-0.5))
+    assert artefact.feeds and artefact.pages
+    seen = []
+    for engine in ("verilator", "icarus"):
+        session = Session(artefact, engine, check=True)
+        _, measured = session.infer(random_inputs(graph))
+        session.close()
+        assert session.difference is None
+        seen.append((measured.cycles, measured.counters, measured.events, measured.pages))
+    assert seen[0] == seen[1]
+
+
+def test_no_page_left_and_the_next_run() -> None:
+    config = PAGED.replace(external_bytes=0)
+    graph = ZOO["ds-cnn"]()
+    few, enough = (compile_graph(graph, config.replace(memory_bytes=1 << 20), Goal(
+        "memory", codec="pages", cascades=False, margin=margin)) for margin in (-0.5, 0.2))
+    session = RtlSession(few, "verilator")
+    inputs = random_inputs(graph)
+    for _ in range(2):
+        with pytest.raises(MachineStopped, match="OUT_OF_PAGES"):
+            session.infer(inputs)
+        session.engine.host_write(0x10, 2)
+    session.load(enough)
+    outputs, _ = session.infer(inputs)
+    expected, _ = Session(enough, "machine").infer(inputs)
+    assert all((outputs[name] == value).all() for name, value in expected.items())
+    session.close()
+    with pytest.raises(UserError, match="no page was left for "):
+        Session(few, "verilator").infer(inputs)
+
+
+def _program(*instructions: Instruction, memory: bytes = b""):
+    artefact = compile_graph(RandomGraph(0).graph(1), PAGED)
+    words = [word for instruction in instructions for word in instruction.encode()]
+    image = np.array(words, "<u4").tobytes().ljust(512, b"\0") + memory
+    return dataclasses.replace(artefact, program=words, memory=image, feeds=[])
+
+
+TILE = {"rows": 2, "bands": 1, "columns": 4, "columns_last": 4, "across": 1, "channels": 8, "b": 1024, "limit": 9}
+"""A tile of 64 values."""
+
+
+@pytest.mark.parametrize("change", ["rows", "bands", "columns", "columns_last", "across", "channels", "wide", "large",
+                                    "steps"])
+@pytest.mark.parametrize("kind", [PACK, UNPACK])
+def test_illegal_operands(kind, change: str) -> None:
+    from systolith.rtl.isa import END
+    fields = dict(TILE, open=kind is PACK, readers=int(kind is PACK))
+    fields |= {"wide": {"columns_last": 5}, "large": {"columns": 200, "channels": 24},
+               "steps": {"columns": 300, "channels": 1}}.get(change, {change: 0})
+    session = RtlSession(_program(kind(**{name: int(value) for name, value in fields.items()}), END()), "verilator")
+    with pytest.raises(MachineStopped, match="ILLEGAL_OPERAND"):
+        session.infer({})
+    session.close()
