@@ -19,7 +19,7 @@ tile_pitch: columns * c_pixel. band_pitch: rows * c_row."""
 
 
 class UnpackSetup(wiring.Component):
-    """Checks instructions and multiplies, by shifts and adds: 5 cycles and one for each bit of the larger of columns
+    """Checks instructions and multiplies, by shifts and adds: 4 cycles and one for each bit of the larger of columns
     and channels, and of rows. Holds an instruction until it can start.
 
     An instruction that cannot be executed raises `error` until reset and goes no further.

@@ -2,7 +2,6 @@
 
 import random
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +91,14 @@ class Pages:
             self.at[stream] = (page, place + 8)
 
 
+def places(i: Instruction, columns: int, band: int, t: int) -> NDArray[np.int64]:
+    """Address of each value of a tile."""
+    y, x, c = np.indices((i.rows, columns, i.channels))
+    first = i.c + (band * i.rows + y) * i.c_row + (t * i.columns + x) * i.c_pixel + c // 8 * 8
+    passed = (first % ADDRESSES >= i.c_end) & (i.c_ring != 0)
+    return (first + c % 8 - np.where(passed, i.c_ring, 0)) % ADDRESSES
+
+
 @dataclass
 class Job:
     """An instruction and what must happen before it: `opens`: readers of the stream that begins; `data`: what is
@@ -103,13 +110,10 @@ class Job:
     data: list[bytes] = field(default_factory=list)
     ends: bool = False
 
-
-def places(i: Instruction, columns: int, band: int, t: int) -> NDArray[np.int64]:
-    """Address of each value of a tile."""
-    y, x, c = np.indices((i.rows, columns, i.channels))
-    first = i.c + (band * i.rows + y) * i.c_row + (t * i.columns + x) * i.c_pixel + c // 8 * 8
-    passed = (first % ADDRESSES >= i.c_end) & (i.c_ring != 0)
-    return (first + c % 8 - np.where(passed, i.c_ring, 0)) % ADDRESSES
+    def places(self) -> list[NDArray[np.int64]]:
+        """Address of each value of each tile."""
+        i = self.instruction
+        return [places(i, tile.shape[1], *divmod(number, i.across)) for number, tile in enumerate(self.tiles)]
 
 
 @dataclass
@@ -137,13 +141,11 @@ class Program:
         return [UNPACK.layout().from_bits(sum(word << 32 * k for k, word in enumerate(i.encode())))
                 for i in self.instructions]
 
-    def expected(self, memory: NDArray[np.uint8]) -> None:
-        """What the instructions write."""
-        for job in self.jobs:
-            i = job.instruction
-            for number, tile in enumerate(job.tiles):
-                band, t = divmod(number, i.across)
-                memory[places(i, tile.shape[1], band, t)] = tile.astype(np.uint8) ^ 0x80
+    def expected(self, memory: NDArray[np.uint8], count: int | None = None) -> None:
+        """What the instructions write, or the first `count` of them."""
+        for job in self.jobs[:count]:
+            for at, tile in zip(job.places(), job.tiles, strict=True):
+                memory[at] = tile.astype(np.uint8) ^ 0x80
 
     def semaphores(self, verb: str) -> list[dict[str, int]]:
         """What the instructions take (`verb` "wait") or give ("signal"), in order."""
@@ -264,6 +266,3 @@ def check_burst(sizes: Sizes, outside: int, address: int, beats: int) -> None:
     assert address % sizes.external_bytes == 0 and 1 <= beats <= 256
     assert 0 <= address - outside and (address - outside) // sizes.page_bytes == (
         address + size - 1 - outside) // sizes.page_bytes < sizes.outside, f"burst of {size} bytes at {address}"
-
-
-Stalls = Callable[[str], Any]
