@@ -19,8 +19,8 @@ tile_pitch: columns * c_pixel. band_pitch: rows * c_row."""
 
 
 class UnpackSetup(wiring.Component):
-    """Checks instructions and multiplies, by shifts and adds: 4 cycles and one for each bit of the larger of columns
-    and channels, and of rows. Holds an instruction until it can start.
+    """Checks instructions and multiplies, by shifts and adds: 3 cycles and one for each bit of the larger of columns
+    and channels, and of rows. An instruction stays on `i` until `o` takes it.
 
     An instruction that cannot be executed raises `error` until reset and goes no further.
 
@@ -30,7 +30,7 @@ class UnpackSetup(wiring.Component):
 
     Members
     -------
-    i: instructions. o: stream of `PLAN`, of those that are legal. busy: an instruction is here. error: see above.
+    i: instructions. o: stream of `PLAN`, of those that are legal. busy: one has begun. error: see above.
     """
 
     def __init__(self, word_bytes: int) -> None:
@@ -44,8 +44,7 @@ class UnpackSetup(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        plan = Signal(PLAN, reset_less=True)
-        i = plan.instruction
+        plan, i = Signal(PLAN, reset_less=True), self.i.payload
         counts = i.rows, i.bands, i.columns, i.columns_last, i.across, i.channels
         small = i.rows, i.columns, i.channels
         possible = Cat(*(count.any() for count in counts), *(count <= TILE_VALUES for count in small),
@@ -57,19 +56,15 @@ class UnpackSetup(wiring.Component):
                           for name in ("shifted", "total"))
         done = ~Cat(left).any()
         groups = (i.channels + 7) >> 3
-        m.d.comb += self.o.payload.eq(plan)
+        m.d.comb += [self.o.payload.eq(plan), self.o.payload.instruction.eq(i)]
         with m.FSM() as fsm:
             with m.State("idle"):
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += i.eq(self.i.payload)
-                with m.If(self.i.valid):
-                    m.next = "check"
-            with m.State("check"):
                 self._load(m, left, shifted, total, (i.channels, i.channels, groups, i.columns),
                            (i.columns, i.columns_last, i.columns, i.c_pixel))
-                m.next = "illegal"
-                with m.If(possible):
-                    m.next = "row"
+                with m.If(self.i.valid):
+                    m.next = "illegal"
+                    with m.If(possible):
+                        m.next = "row"
             with m.State("row"):
                 self._multiply(m, left, shifted, total)
                 with m.If(done):
@@ -84,7 +79,7 @@ class UnpackSetup(wiring.Component):
                     with m.If((total[0] <= TILE_VALUES) & (total[2] <= TILE_STEPS)):
                         m.next = "ready"
             with m.State("ready"):
-                m.d.comb += self.o.valid.eq(1)
+                m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(self.o.ready)]
                 with m.If(self.o.ready):
                     m.next = "idle"
             with m.State("illegal"):

@@ -53,8 +53,8 @@ class UnpackUnit(wiring.Component):
     where there is one. Bursts have at most 256 beats and lie in a page; beats are never held back.
     write: values, unaligned, up to `lanes` at a time, tiles of the centre only up to a word.
     requests, responses: of the pager.
-    busy: from taking an instruction until its signals are given. retired: pulse when its last value is in memory.
-    error: an instruction that cannot be executed; until reset.
+    busy: from an instruction's beginning until its signals are given. retired: pulse when its last value is in memory.
+    error: an instruction that cannot be executed is on the stream; until reset.
     damaged: a tile is damaged, or not there; until reset. damaged_tag: the instruction's.
     events: what happened in this cycle, at most one of: busy (values went on their way to the memory), wait_output
     (they did not, since it refused earlier ones), wait_input (there were none, and a tile waits for the memory, for

@@ -311,9 +311,11 @@ def test_illegal_operands(fields: dict[str, int]) -> None:
         ports = dut.memory.request, dut.write.request, dut.requests, dut.read_request
         for port in ports:
             ctx.set(port.ready, 1)
-        await send(ctx, dut.instruction, illegal.payloads())
+        ctx.set(dut.instruction.payload, illegal.payloads()[0])
+        ctx.set(dut.instruction.valid, 1)
         for cycle in range(60):
             await ctx.tick()
+            assert not ctx.get(dut.instruction.ready)
             assert cycle < 45 or ctx.get(dut.error)
             for port in ports:
                 assert not ctx.get(port.valid)
