@@ -115,7 +115,5 @@ class UnpackStores(wiring.Component):
             self.stored.valid.eq(shown.o.valid & o.end), self.stored.source.eq(o.source), self.stored.error.eq(o.error),
         ]
         with m.If(move):
-            m.d.sync += [full.eq(self.moves), made.eq(turn)]
-            with m.If(full):
-                m.d.sync += before.bit_select(made.source, 1).eq(passed)
+            m.d.sync += [full.eq(self.moves), made.eq(turn), before.bit_select(made.source, 1).eq(passed)]
         return move

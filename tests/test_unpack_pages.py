@@ -87,12 +87,14 @@ def test_a_page_is_left_when_all_has_come() -> None:
         await answer(ctx, dut, Kind.FOLLOW, 0, 0, 1)
         await lines(ctx, dut, 1)
         ctx.set(dut.answered, 0)
+        ctx.set(dut.tiles.payload, tile(0))  # another stream of the same number, which must wait
+        ctx.set(dut.tiles.valid, 1)
         await quiet(ctx, dut)
         await parse(ctx, dut, 0)
         await quiet(ctx, dut)
+        assert not ctx.get(dut.tiles.ready)
         ctx.set(dut.answered, 1)
         await answer(ctx, dut, Kind.DROP, 0, 0)
-        await send(ctx, dut.tiles, [tile(0)])  # another stream of the same number
         await answer(ctx, dut, Kind.FOLLOW, 0, 0, 2)
 
     simulate(dut, bench)

@@ -53,7 +53,11 @@ def test_what_is_too_large(seed: int) -> None:
     """Whatever the size of the products."""
     rng = random.Random(seed)
     illegal = [f for f in (fields(rng) for _ in range(60)) if not fits(f)]
-    for f in sorted(illegal, key=lambda f: f["rows"] * f["columns"] * f["channels"])[:8] + illegal[:4]:
+    powers = [{**fields(rng), **dict(zip(("rows", "columns", "channels"), (1 << k for k in rng.sample(range(13), 3)),
+                                         strict=True)), "columns_last": 1} for _ in range(20)]
+    sums = [{**f, "channels": rng.choice((3, 5, 6, 7, 12)) * f["channels"]} for f in powers]
+    for f in sorted(illegal, key=lambda f: f["rows"] * f["columns"] * f["channels"])[:8] + illegal[:4] + [
+            f for f in powers + sums if not fits(f)]:
         dut = UnpackSetup(4)
 
         async def bench(ctx: Any, dut: UnpackSetup = dut, f: dict[str, int] = f) -> None:

@@ -91,6 +91,7 @@ def run(program: Program, *, seed: int = 0, often: float = 0.3, latency: int = 6
             counts.update([*happened, *(["cycles"] if taken else [])])
             if retired.valid:
                 tags.append(retired.tag)
+                assert pages.drops >= sum(i.close for i in wanted[:len(tags)]), "a reader has not dropped yet"
             counts["all"] += 1
             assert counts["all"] < LIMIT, f"the unit hangs; {len(tags)} are done"
         assert tags == [i.tag for i in wanted]
@@ -190,6 +191,18 @@ def test_largest_tiles(rows: int, columns: int, channels: int, kind: str) -> Non
                                    channels=channels, bands=1, across=1)), often=0)
 
 
+@pytest.mark.parametrize("sizes, kind", [
+    (Sizes(4, 0, 2, 64, 60, 0), None), (Sizes(8, 4, 4, 64, 4, 60), None), (Sizes(16, 4, 8, 64, 4, 60), "centre")],
+    ids=["2", "4", "centre"])
+def test_rings(sizes: Sizes, kind: str | None) -> None:
+    """The ring's end is anywhere, also within eight channels of a position: the first one decides."""
+    cases = Cases(6, sizes)
+    jobs = [cases.stream(number % 4, 1, 1, 400, kind, rows=2, columns=3, columns_last=2, channels=channels, bands=1,
+                         across=1, ring=True, c_pixel=channels + number % 2)
+            for number, channels in enumerate((3, 5, 9, 11, 12, 13, 15, 18) * 2)]
+    run(cases.program(sum(jobs, [])), often=0)
+
+
 def test_more_tiles_than_can_be_under_way() -> None:
     cases = Cases(4, Sizes())
     shape = {"rows": 1, "columns": 3, "columns_last": 2, "channels": 9}
@@ -225,8 +238,8 @@ def test_cycles_a_step(sizes: Sizes, kind: str, most: float) -> None:
 
 def test_events_name_the_cause() -> None:
     """Slow writes, slow reads, a slow pager and missing semaphores are told apart."""
-    for slow, cycles, event in (("write", 20, "wait_output"), ("memory", 30, "wait_input"), ("pages", 90, "wait_input"),
-                                ("take", 600, "wait_semaphore")):
+    for slow, cycles, event in (("write", 9, "wait_output"), ("memory", 30, "wait_input"), ("pages", 90, "wait_input"),
+                                ("take", 250, "wait_semaphore")):
         cases = Cases(11, Sizes(page_bytes=64))
         waits = {"wait0": 3, "wait0_count": 2} if slow == "take" else {}
         jobs = cases.stream(0, 2, kind="sparse", calm=True, rows=2, columns=5, columns_last=5, channels=16, bands=1,
@@ -297,7 +310,7 @@ ILLEGAL = [{name: 0} for name in ("rows", "bands", "columns", "columns_last", "a
 ILLEGAL += [{"columns_last": 5}, {"b": 8}, {"rows": 65535, "columns": 65535, "columns_last": 1},
             {"rows": 1025}, {"columns": 1, "columns_last": 1, "channels": 1, "rows": 513},
             {"columns": 1, "columns_last": 1, "channels": 9, "rows": 257}, {"channels": 65535},
-            {"rows": 4096, "columns": 4096}]
+            {"rows": 4096, "columns": 4096}, {"columns": 4096, "channels": 6}, {"rows": 6, "columns": 4096}]
 
 
 @pytest.mark.parametrize("fields", ILLEGAL, ids=lambda fields: "-".join(f"{name}{v}" for name, v in fields.items()))

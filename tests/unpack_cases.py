@@ -44,13 +44,17 @@ def padded(tile: Coded) -> bytes:
 
 
 class Pages:
-    """Memories with pages, and the pager: PACK's part and the answers to UNPACK. A page that is free holds noise."""
+    """Memories with pages, and the pager: PACK's part and the answers to UNPACK. A page that is free holds noise.
+
+    drops: how often a reader has left its stream.
+    """
 
     def __init__(self, sizes: Sizes, memory: bytearray, external: bytearray, base: int, outside: int,
                  limit: int | None = None) -> None:
         self.sizes, self.memory, self.external, self.base, self.outside = sizes, memory, external, base, outside
         self.model = PagerModel(sizes.pages, sizes.outside, sizes.streams, sizes.readers, limit)
         self.at: dict[int, tuple[int, int]] = {}  # of each stream's writer: its page and the place in it
+        self.drops = 0
         self.noise = np.random.default_rng(1)
         for page in range(sizes.pages + sizes.outside):
             self._spoil(page)
@@ -69,6 +73,7 @@ class Pages:
         """The pager's answer; pages that get free are lost."""
         free = {*self.model.chip.free, *self.model.beyond.free}
         answer = self.model.request(kind, stream, reader, count)
+        self.drops += kind == Kind.DROP
         for page in {*self.model.chip.free, *self.model.beyond.free} - free:
             self._spoil(page)
         return answer
