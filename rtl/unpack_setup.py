@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .codec.decoder_ops import COUNT_BITS
 from .config import ADDRESS_BITS
 from .isa import TILE_STEPS, TILE_VALUES, UNPACK
+from .pager_ports import MAX_READERS, MAX_STREAMS
 
 _BITS = COUNT_BITS + 1
 """Of a product of counts; what has the highest bit is too much and keeps it."""
@@ -26,15 +27,17 @@ class UnpackSetup(wiring.Component):
 
     Parameters
     ----------
-    word_bytes: of the memory.
+    word_bytes: of the memory. external_bytes: of a beat of external memory, or 0. streams, readers: how many there are.
 
     Members
     -------
     i: instructions. o: stream of `PLAN`, of those that are legal. busy: one has begun. error: see above.
     """
 
-    def __init__(self, word_bytes: int) -> None:
-        self._word_bytes = word_bytes
+    def __init__(self, word_bytes: int, external_bytes: int = 0, streams: int = MAX_STREAMS,
+                 readers: int = MAX_READERS) -> None:
+        self._word_bytes, self._external_bytes = word_bytes, external_bytes
+        self._streams, self._readers = streams, readers
         super().__init__({
             "i": In(stream.Signature(UNPACK.layout())),
             "o": Out(stream.Signature(PLAN)),
@@ -48,7 +51,9 @@ class UnpackSetup(wiring.Component):
         counts = i.rows, i.bands, i.columns, i.columns_last, i.across, i.channels
         small = i.rows, i.columns, i.channels
         possible = Cat(*(count.any() for count in counts), *(count <= TILE_VALUES for count in small),
-                       i.columns_last <= i.columns, i.b % self._word_bytes == 0).all()
+                       i.columns_last <= i.columns, i.b % self._word_bytes == 0,
+                       i.outside % max(1, self._external_bytes) == 0,
+                       i.stream < self._streams, i.reader < self._readers).all()
         # Four products at a time, each of what is in `left` and in `shifted`.
         left = [Signal(COUNT_BITS, name=f"left_{k}", reset_less=True) for k in range(4)]
         widths = _BITS, _BITS, _BITS, ADDRESS_BITS

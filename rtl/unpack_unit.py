@@ -76,6 +76,7 @@ class UnpackUnit(wiring.Component):
         if lanes not in SLOTS or lanes > word_bytes:
             raise ValueError(f"lanes must be 2, 4 or 8, and at most word_bytes ({word_bytes}), not {lanes}")
         self._word_bytes = word_bytes
+        self.setup = UnpackSetup(word_bytes, external_bytes, streams, readers)
         self.lines = UnpackLines(word_bytes, external_bytes)
         self.pages = UnpackPages(self.lines.line_bytes, page_bytes, pages, streams, readers)
         self.decoder = Decoder(lanes, slots or SLOTS[lanes])
@@ -102,7 +103,7 @@ class UnpackUnit(wiring.Component):
         m = Module()
         sizes = self.decoder.sizes
         m.submodules.issue = issue = Issue(UNPACK.layout())
-        m.submodules.setup = setup = UnpackSetup(self._word_bytes)
+        m.submodules.setup = setup = self.setup
         m.submodules.tiles = tiles = UnpackTiles()
         m.submodules.pages, m.submodules.lines = pages, lines = self.pages, self.lines
         m.submodules.cut = cut = UnpackCut(sizes.slots)

@@ -1,7 +1,5 @@
 """Whole UNPACK instructions: pages in, memory out, against the codec's model and the pager's."""
 
-from collections import Counter, deque
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -9,141 +7,12 @@ import pytest
 
 from systolith.rtl.isa import UNPACK
 from systolith.rtl.unpack_unit import UnpackUnit
-from tests.codec_reference import Coded
-from tests.streams import plain, read_server, receive, send, simulate, stalls, write_server
-from tests.unpack_cases import Cases, Job, Pages, Program, Sizes, check_burst, padded, prepare
+from tests.streams import simulate
+from tests.unpack_cases import Cases, Job, Program, Sizes
+from tests.unpack_run import run
 
-LIMIT = 12000
-"""Cycles that a program may take."""
-NAMES = ("instruction", "take", "give", "memory", "write", "pages", "external")
 SIZES = [Sizes(), Sizes(4, 0, 2, 64, 40, 0), Sizes(32, 4, 4, 64, 9, 60), Sizes(8, 8, 8, 128, 3, 40, slots=2),
          Sizes(16, 1, 4, 64, 0 + 5, 60), Sizes(32, 32, 8, 256, 2, 40), Sizes(4, 2, 4, 64, 20, 60)]
-
-
-def pager_server(dut: UnpackUnit, pages: Pages, stall: Any) -> Any:
-    """Answers as the pager does, late."""
-    async def serve(ctx: Any) -> None:
-        while True:
-            asked, = await receive(ctx, dut.requests, 1, iter([next(stall)]), 1 << 30)
-            answer = pages.request(asked["kind"], asked["stream"], asked["reader"], asked["count"])
-            await ctx.tick().repeat(3)
-            await send(ctx, dut.responses, [answer._asdict()], iter([next(stall)]))
-    return serve
-
-
-def external_server(dut: UnpackUnit, program: Program, pages: Pages, latency: int, stall: Any) -> Any:
-    """External memory: beats in order, the first one `latency` cycles after its burst."""
-    width = program.sizes.external_bytes
-
-    async def serve(ctx: Any) -> None:
-        cycle, idle = 0, 0
-        due: deque[tuple[int, int]] = deque()
-        while True:
-            burst_ready = next(stall) == 0 and len(due) < 300
-            ctx.set(dut.read_request.ready, burst_ready)
-            offer = bool(due) and due[0][0] <= cycle and idle == 0
-            ctx.set(dut.read_data.valid, offer)
-            if offer:
-                at = due[0][1]
-                ctx.set(dut.read_data.payload, int.from_bytes(pages.external[at:at + width], "little"))
-            _, _, valid, burst, ready = await ctx.tick().sample(
-                dut.read_request.valid, dut.read_request.payload, dut.read_data.ready)
-            cycle += 1
-            if valid and burst_ready:
-                check_burst(program.sizes, program.outside, burst.address, burst.beats + 1)
-                due.extend((cycle + latency, burst.address + k * width) for k in range(burst.beats + 1))
-            if offer:
-                assert ready, "a beat is held back"
-                due.popleft()
-                idle = next(stall)
-            elif idle:
-                idle -= 1
-    return serve
-
-
-def run(program: Program, *, seed: int = 0, often: float = 0.3, latency: int = 6, outside: int = 20,
-        slow: dict[str, int] | None = None, damaged: int | None = None) -> Counter[str]:
-    """Executes `program` and compares memory, retirements and gives; returns event counts and cycles.
-
-    `often`: how often each side of each stream stalls. `slow`: those that always do, and how long. `damaged`: number of
-    the first job that must not end.
-    """
-    dut = UnpackUnit(*program.sizes.arguments())
-    memory = bytearray(program.memory.tobytes())
-    pages = program.pages(memory)
-    counts: Counter[str] = Counter()
-    stall = {name: stalls(seed + k, often) for k, name in enumerate(NAMES)}
-    stall |= {name: repeat(cycles) for name, cycles in (slow or {}).items()}
-    wanted = program.instructions[:damaged]
-
-    async def watch(ctx: Any) -> None:
-        tags = []
-        taken = 0
-        while len(tags) < len(wanted) or damaged is not None and not ctx.get(dut.damaged):
-            _, _, retired, events, error, bad, begins, busy, gives = await ctx.tick().sample(
-                dut.retired, dut.events, dut.error, dut.damaged, dut.instruction.valid & dut.instruction.ready,
-                dut.busy, dut.give.valid)
-            assert not error and (damaged is not None or not bad)
-            assert busy or (taken == len(tags) and not gives), "busy says that nothing is under way"
-            taken += begins
-            happened = [name for name, on in plain(events).items() if on]
-            assert sum("tiles" not in name for name in happened) <= 1, happened
-            counts.update([*happened, *(["cycles"] if taken else [])])
-            if retired.valid:
-                tags.append(retired.tag)
-                assert pages.drops >= sum(i.close for i in wanted[:len(tags)]), "a reader has not dropped yet"
-            counts["all"] += 1
-            assert counts["all"] < LIMIT, f"the unit hangs; {len(tags)} are done"
-        assert tags == [i.tag for i in wanted]
-        if damaged is not None:
-            assert ctx.get(dut.damaged_tag) == program.instructions[damaged].tag
-            for _ in range(200):
-                await ctx.tick()
-                assert ctx.get(dut.damaged) and not ctx.get(dut.retired.valid)
-            assert not ctx.get(dut.give.valid)
-            return
-        for _ in range(200):
-            if not ctx.get(dut.busy):
-                break
-            await ctx.tick()
-        assert not ctx.get(dut.busy)
-
-    async def feed(ctx: Any) -> None:
-        for job, payload in zip(program.jobs, program.payloads(), strict=True):
-            for _ in range(LIMIT):
-                if prepare(job, pages):
-                    break
-                await ctx.tick()
-            await send(ctx, dut.instruction, [payload], iter([next(stall["instruction"])]), LIMIT)
-
-    async def check(ctx: Any, stream: Any, wanted: list[dict[str, int]], stall: Any) -> None:
-        assert await receive(ctx, stream, len(wanted), stall, LIMIT) == wanted
-
-    servers = [read_server(dut.memory, memory, latency, stall["memory"]),
-               write_server(dut.write, memory, stall["write"]), pager_server(dut, pages, stall["pages"])]
-    if program.sizes.external_bytes:
-        servers.append(external_server(dut, program, pages, outside, stall["external"]))
-    before = program.semaphores("wait")
-    gives = Program(program.sizes, program.jobs[:damaged], program.memory, 0, 0).semaphores("signal")
-    ends = [watch, lambda ctx: check(ctx, dut.give, gives, stall["give"])]
-    begins = [feed, lambda ctx: check(ctx, dut.take, before, stall["take"])]
-    if damaged is None:
-        simulate(dut, *ends, *begins, background=servers)
-    else:
-        simulate(dut, *ends, background=[*servers, *begins])
-    got, expected = np.frombuffer(memory, np.uint8), program.memory.copy()
-    pool = slice(program.base, program.base + program.sizes.pages * program.sizes.page_bytes)
-    expected[pool] = got[pool]
-    program.expected(expected, damaged)
-    for job in program.jobs[len(wanted):]:
-        for at in job.places():
-            expected[at] = got[at]
-    np.testing.assert_array_equal(got, expected)
-    if damaged is not None:
-        return counts
-    assert pages.model.code == 0 and not pages.model.open and pages.model.used + pages.model.used_outside == 0
-    assert counts["tiles"] == sum(len(job.tiles) for job in program.jobs)
-    return counts
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=lambda s: "-".join(map(str, s.arguments())))
@@ -160,7 +29,7 @@ def test_random_instructions(sizes: Sizes) -> None:
 @pytest.mark.parametrize("latency, outside", [(1, 1), (5, 40), (9, 10)])
 def test_without_stalls(latency: int, outside: int) -> None:
     cases = Cases(latency, Sizes(pages=3))
-    run(cases.program(cases.stream(0, 6, 2), cases.stream(1, 5)), often=0, latency=latency, outside=outside)
+    run(cases.program(cases.stream(0, 3, 2), cases.stream(1, 4)), often=0, latency=latency, outside=outside)
 
 
 @pytest.mark.parametrize("sizes", [Sizes(4, 4, 2, 64, 3, 300), Sizes(), Sizes(32, 16, 8, 64, 20, 300)],
@@ -249,65 +118,9 @@ def test_events_name_the_cause() -> None:
         assert max(waited, key=lambda name: waited[name]) == event, (slow, waited)
 
 
-def _spoilt(cases: Cases, data: bytes, tile: Any, number: int) -> bytes | None:
-    """A tile with a bit changed, or cut; None where it can still be decoded."""
-    before = Coded(data, tile.shape, 0)
-    after = (cases.tiles.flipped, cases.tiles.cut)[number % 3 == 0](before)
-    return None if after.values() is not None else padded(after)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_damaged_tiles(seed: int) -> None:
-    """What comes before, in other slots as well, ends; nothing of what comes later does."""
-    cases = Cases(seed, Sizes(pages=3))
-    shape = {"rows": 2, "columns": 4, "columns_last": 4, "channels": 12, "centre": -128, "bands": 1 + seed % 2,
-             "across": 1}
-    jobs = [cases.stream(n, 2, 1, 400, "sparse", **shape) for n in range(3)]
-    program = cases.program(jobs[0] + jobs[1], jobs[2])
-    bad = 1 + seed % 4
-    job = program.jobs[bad]
-    coded_tiles = job.data
-    spoilt = None
-    while spoilt is None:
-        spoilt = _spoilt(cases, coded_tiles[-1], job.tiles[-1], seed)
-    job.data = [*coded_tiles[:-1], spoilt]
-    run(program, seed=seed, often=0.1, damaged=bad)
-
-
-def test_entries_that_cannot_be() -> None:
-    """The entry is believed as far as reading goes: the tile is damaged, whatever comes behind it."""
-    for entry in (0x8003, 0xFFFF, 0x0000, 0xE001, 0x7FFF):
-        cases = Cases(entry, Sizes(pages=3, outside=60))
-        jobs = [cases.stream(n, 2, 1, 200, "raw", rows=3, columns=5, columns_last=5, channels=9, bands=2, across=1)
-                for n in range(2)]
-        program = cases.program(jobs[0])
-        program.jobs[1].data[0] = entry.to_bytes(2, "little") + bytes(8)[2:] + bytes(64 * 240)
-        run(program, often=0, damaged=1)
-
-
-@pytest.mark.parametrize("how", ["unopened", "unfinished", "finished", "inside"])
-def test_missing_tiles(how: str) -> None:
-    """A stream that is not there, that has no further page, or that ends within a tile."""
-    cases = Cases(5, Sizes(page_bytes=64))
-    shape = {"rows": 1, "columns": 2, "columns_last": 2, "channels": 31, "bands": 1, "across": 1}  # a page
-    good, late = cases.stream(0, 3, 1, 200, "raw", **shape), cases.stream(1, 1, 1, 200, "raw", **shape)
-    for job in good:
-        job.instruction.values["close"], job.ends = 0, False
-    if how == "unopened":
-        good[2].instruction.values["stream"], good[2].data = 2, []
-    elif how == "inside":
-        good[1].data, good[1].ends, good[2].data = [b"\0\xF0" + bytes(62)], True, []
-        good[1].instruction.values["columns"] = good[1].instruction.values["columns_last"] = 3
-        good[1].tiles = [good[1].tiles[0].repeat(2, 1)[:, :3]]
-    else:
-        good[2].data, good[1].ends = [], how == "finished"
-    jobs = [good[0], *late, *good[1:]]
-    bad = 2 if how == "inside" else 3
-    run(Program(cases.sizes, jobs, cases.memory, cases.base, cases.outside), damaged=bad, often=0.1)
-
-
 ILLEGAL = [{name: 0} for name in ("rows", "bands", "columns", "columns_last", "across", "channels")]
-ILLEGAL += [{"columns_last": 5}, {"b": 8}, {"rows": 65535, "columns": 65535, "columns_last": 1},
+ILLEGAL += [{"columns_last": 5}, {"b": 8}, {"outside": 4}, {"stream": 5}, {"reader": 3}]
+ILLEGAL += [{"rows": 65535, "columns": 65535, "columns_last": 1},
             {"rows": 1025}, {"columns": 1, "columns_last": 1, "channels": 1, "rows": 513},
             {"columns": 1, "columns_last": 1, "channels": 9, "rows": 257}, {"channels": 65535},
             {"rows": 4096, "columns": 4096}, {"columns": 4096, "channels": 6}, {"rows": 6, "columns": 4096}]
@@ -316,7 +129,7 @@ ILLEGAL += [{"columns_last": 5}, {"b": 8}, {"rows": 65535, "columns": 65535, "co
 @pytest.mark.parametrize("fields", ILLEGAL, ids=lambda fields: "-".join(f"{name}{v}" for name, v in fields.items()))
 def test_illegal_operands(fields: dict[str, int]) -> None:
     """An instruction that cannot be executed is an error, and touches nothing."""
-    dut = UnpackUnit(16, 8, 8, 256, 8)
+    dut = UnpackUnit(16, 8, 8, 256, 8, 5, 3)
     legal = {"rows": 1, "bands": 1, "columns": 4, "columns_last": 4, "across": 1, "channels": 1}
     illegal = Program(Sizes(), [Job(UNPACK(**(legal | fields)), [])], np.zeros(0, np.uint8), 0, 0)
 
