@@ -9,6 +9,7 @@ from .codec.tables import TAG_CHANNELS, TAG_RAW
 from .stream_fifo import StreamFifo
 from .unpack_pages import PIECE, Parsed
 from .unpack_tiles import TILES, CutTile
+from .unpack_words import WordQueue
 
 INDEX_BITS = (TILES - 1).bit_length()
 _TAG_SHIFT = 12
@@ -39,7 +40,8 @@ class UnpackCut(wiring.Component):
 
     Parameters
     ----------
-    slots: of the decoder. words: of a payload that wait for the decoder, for each slot.
+    slots: of the decoder. words: of payloads that wait for the decoder, for each slot; a power of
+    two.
 
     Members
     -------
@@ -113,7 +115,7 @@ class UnpackCut(wiring.Component):
         """The slots' queues of words; 1 where the present slot's has room."""
         room = Signal()
         for number, port in enumerate(self.words):
-            m.submodules[f"words_{number}"] = words = StreamFifo(8 * PIECE, self._words)
+            m.submodules[f"words_{number}"] = words = WordQueue(8 * PIECE, self._words)
             connect(m, words.o, flipped(port))
             mine = slot == number
             m.d.comb += [words.i.payload.eq(word), words.i.valid.eq(emit & mine)]

@@ -4,6 +4,7 @@ from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .codec.decoder_ops import ANY_COLLISION
 from .config import ADDRESS_BITS, MOST_PAGES
 from .pager_ports import PageRequest, PageRequestKind, PageResponse
 from .unpack_tiles import TILES, PageTile
@@ -159,7 +160,8 @@ class UnpackPages(wiring.Component):
         """The readers' memory; a cycle after it is asked for, the place of the reader of `tile`."""
         bits = (self._streams - 1).bit_length()
         m.submodules.places = places = memory.Memory(
-            shape=self._place.shape(), depth=max(2, 1 << bits + self._reader_bits), init=[])
+            shape=self._place.shape(), depth=max(2, 1 << bits + self._reader_bits), init=[],
+            attrs=ANY_COLLISION)
         write, read = places.write_port(), places.read_port()
         m.d.comb += [
             read.addr.eq(Cat(tile.reader[:self._reader_bits], tile.stream[:bits])),

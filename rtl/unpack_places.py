@@ -68,12 +68,14 @@ class UnpackPlaces(wiring.Component):
             begin.values.eq(values), begin.columns.eq(columns),
             now.eq(Mux(fresh.bit_select(source, 1), begin, old)),
         ]
+        bits = self._word_bytes.bit_length() - 1
+        few, many = now.values[:bits], now.values[bits:].any()
         over, base, stride = Signal(), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         m.d.comb += [
             over.eq(now.values <= size), self.row_over.eq(over & (now.columns == 1)),
             self.address.eq(now.address), self.decides.eq(now.part == 0),
             self.c_end.eq(tile.c_end), self.c_ring.eq(tile.c_ring),
-            self.mask.eq(Cat((now.values > byte) & (dense if byte >= sizes.lanes else 1)
+            self.mask.eq(Cat((many | (few > byte)) & (dense if byte >= sizes.lanes else 1)
                              for byte in range(self._word_bytes))),
             base.eq(Mux(self.row_over, now.row, Mux(over, now.position, now.address))),
             stride.eq(Mux(self.row_over, tile.c_row, Mux(over, tile.c_pixel, size))),

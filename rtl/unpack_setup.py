@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .codec.decoder_ops import COUNT_BITS
 from .config import ADDRESS_BITS
 from .isa import TILE_STEPS, TILE_VALUES, UNPACK
+from .pager_ports import MAX_READERS, MAX_STREAMS
 
 _BITS = COUNT_BITS + 1
 """Of a product of counts; what has the highest bit is too much and keeps it."""
@@ -19,22 +20,24 @@ tile_pitch: columns * c_pixel. band_pitch: rows * c_row."""
 
 
 class UnpackSetup(wiring.Component):
-    """Checks instructions and multiplies, by shifts and adds: 5 cycles and one for each bit of the larger of columns
-    and channels, and of rows. Holds an instruction until it can start.
+    """Checks instructions and multiplies, by shifts and adds: 3 cycles and one for each bit of the larger of columns
+    and channels, and of rows. An instruction stays on `i` until `o` takes it.
 
     An instruction that cannot be executed raises `error` until reset and goes no further.
 
     Parameters
     ----------
-    word_bytes: of the memory.
+    word_bytes: of the memory. external_bytes: of a beat of external memory, or 0. streams, readers: how many there are.
 
     Members
     -------
-    i: instructions. o: stream of `PLAN`, of those that are legal. busy: an instruction is here. error: see above.
+    i: instructions. o: stream of `PLAN`, of those that are legal. busy: one has begun. error: see above.
     """
 
-    def __init__(self, word_bytes: int) -> None:
-        self._word_bytes = word_bytes
+    def __init__(self, word_bytes: int, external_bytes: int = 0, streams: int = MAX_STREAMS,
+                 readers: int = MAX_READERS) -> None:
+        self._word_bytes, self._external_bytes = word_bytes, external_bytes
+        self._streams, self._readers = streams, readers
         super().__init__({
             "i": In(stream.Signature(UNPACK.layout())),
             "o": Out(stream.Signature(PLAN)),
@@ -44,12 +47,13 @@ class UnpackSetup(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        plan = Signal(PLAN, reset_less=True)
-        i = plan.instruction
+        plan, i = Signal(PLAN, reset_less=True), self.i.payload
         counts = i.rows, i.bands, i.columns, i.columns_last, i.across, i.channels
         small = i.rows, i.columns, i.channels
         possible = Cat(*(count.any() for count in counts), *(count <= TILE_VALUES for count in small),
-                       i.columns_last <= i.columns, i.b % self._word_bytes == 0).all()
+                       i.columns_last <= i.columns, i.b % self._word_bytes == 0,
+                       i.outside % max(1, self._external_bytes) == 0,
+                       i.stream < self._streams, i.reader < self._readers).all()
         # Four products at a time, each of what is in `left` and in `shifted`.
         left = [Signal(COUNT_BITS, name=f"left_{k}", reset_less=True) for k in range(4)]
         widths = _BITS, _BITS, _BITS, ADDRESS_BITS
@@ -57,19 +61,15 @@ class UnpackSetup(wiring.Component):
                           for name in ("shifted", "total"))
         done = ~Cat(left).any()
         groups = (i.channels + 7) >> 3
-        m.d.comb += self.o.payload.eq(plan)
+        m.d.comb += [self.o.payload.eq(plan), self.o.payload.instruction.eq(i)]
         with m.FSM() as fsm:
             with m.State("idle"):
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += i.eq(self.i.payload)
-                with m.If(self.i.valid):
-                    m.next = "check"
-            with m.State("check"):
                 self._load(m, left, shifted, total, (i.channels, i.channels, groups, i.columns),
                            (i.columns, i.columns_last, i.columns, i.c_pixel))
-                m.next = "illegal"
-                with m.If(possible):
-                    m.next = "row"
+                with m.If(self.i.valid):
+                    m.next = "illegal"
+                    with m.If(possible):
+                        m.next = "row"
             with m.State("row"):
                 self._multiply(m, left, shifted, total)
                 with m.If(done):
@@ -84,7 +84,7 @@ class UnpackSetup(wiring.Component):
                     with m.If((total[0] <= TILE_VALUES) & (total[2] <= TILE_STEPS)):
                         m.next = "ready"
             with m.State("ready"):
-                m.d.comb += self.o.valid.eq(1)
+                m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(self.o.ready)]
                 with m.If(self.o.ready):
                     m.next = "idle"
             with m.State("illegal"):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .codec.decoder_ops import Beat, Sizes
 from .config import ADDRESS_BITS
-from .ports import MemoryWritePort, write_layout
+from .ports import MemoryWritePort
 from .skid import Skid
 from .unpack_cut import INDEX_BITS, ZeroTile
 from .unpack_places import UnpackPlaces
@@ -48,9 +48,10 @@ class UnpackStores(wiring.Component):
             "moves": Out(1),
             "stuck": Out(1),
         })
-        self._turn = data.StructLayout({
-            "source": range(sizes.slots + 1), "end": 1, "error": 1, "address": ADDRESS_BITS, "decides": 1,
-            "c_end": ADDRESS_BITS, "c_ring": ADDRESS_BITS, "mask": word_bytes, "data": 8 * word_bytes})
+        write = {"source": range(sizes.slots + 1), "end": 1, "error": 1, "address": ADDRESS_BITS, "mask": word_bytes,
+                 "values": 8 * sizes.lanes, "fill": 8}  # fill: the bytes behind the values
+        self._write = data.StructLayout(write)
+        self._turn = data.StructLayout({**write, "decides": 1, "c_end": ADDRESS_BITS, "c_ring": ADDRESS_BITS})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -70,11 +71,11 @@ class UnpackStores(wiring.Component):
         with m.If(past.valid & move):
             m.d.sync += rows.eq(Mux(over, 0, rows + places.row_over))
         values = Cat(beat.values[8 * lane:8 * lane + 8] ^ 0x80 for lane in range(self._sizes.lanes))
-        fill = past.payload.centre.replicate(self._word_bytes)
+        fill = past.payload.centre
         m.d.comb += [
             turn.source.eq(places.source), turn.end.eq(Mux(coded, beat.end, over)),
             turn.error.eq(coded & beat.error.any()),
-            turn.data.eq(Mux(coded, Cat(values, fill[len(values):]), fill)),
+            turn.values.eq(Mux(coded, values, fill.replicate(self._sizes.lanes))), turn.fill.eq(fill),
             *(turn[name].eq(getattr(places, name)) for name in ("address", "decides", "c_end", "c_ring", "mask")),
         ]
         m.d.comb += move.eq(self._send(m, turn))
@@ -98,23 +99,21 @@ class UnpackStores(wiring.Component):
     def _send(self, m: Module, turn: data.View) -> Signal:
         """A turn's address finds its place in the ring and goes to the memory; 1 where the next turn may come."""
         made, full, move = Signal(self._turn, reset_less=True), Signal(), Signal()
-        m.submodules.shown = shown = Skid(data.StructLayout({
-            "write": write_layout(self._word_bytes), "source": made.source.shape(), "end": 1, "error": 1}))
+        m.submodules.shown = shown = Skid(self._write)
         before = Signal(self._sizes.slots + 1)  # whether the last address that decided was past the ring's end
         passed = Signal()
         i, o, request = shown.i.payload, shown.o.payload, self.write.request
         m.d.comb += [
             move.eq(~full | shown.i.ready), shown.i.valid.eq(full),
             passed.eq(Mux(made.decides, made.address >= made.c_end, before.bit_select(made.source, 1))),
-            i.write.address.eq(Mux(passed, made.address - made.c_ring, made.address)),
-            i.write.mask.eq(made.mask), i.write.data.eq(made.data),
-            *(i[name].eq(made[name]) for name in ("source", "end", "error")),
-            request.payload.eq(o.write), request.valid.eq(shown.o.valid & ~o.end),
+            *(i[name].eq(made[name]) for name, _ in self._write),
+            i.address.eq(made.address - Mux(passed, made.c_ring, 0)),
+            request.payload.address.eq(o.address), request.payload.mask.eq(o.mask),
+            request.payload.data.eq(Cat(o.values, o.fill.replicate(self._word_bytes - self._sizes.lanes))),
+            request.valid.eq(shown.o.valid & ~o.end),
             shown.o.ready.eq(request.ready | o.end),
             self.stored.valid.eq(shown.o.valid & o.end), self.stored.source.eq(o.source), self.stored.error.eq(o.error),
         ]
         with m.If(move):
-            m.d.sync += [full.eq(self.moves), made.eq(turn)]
-            with m.If(full):
-                m.d.sync += before.bit_select(made.source, 1).eq(passed)
+            m.d.sync += [full.eq(self.moves), made.eq(turn), before.bit_select(made.source, 1).eq(passed)]
         return move

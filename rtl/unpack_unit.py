@@ -53,8 +53,8 @@ class UnpackUnit(wiring.Component):
     where there is one. Bursts have at most 256 beats and lie in a page; beats are never held back.
     write: values, unaligned, up to `lanes` at a time, tiles of the centre only up to a word.
     requests, responses: of the pager.
-    busy: from taking an instruction until its signals are given. retired: pulse when its last value is in memory.
-    error: an instruction that cannot be executed; until reset.
+    busy: from an instruction's beginning until its signals are given. retired: pulse when its last value is in memory.
+    error: an instruction that cannot be executed is on the stream; until reset.
     damaged: a tile is damaged, or not there; until reset. damaged_tag: the instruction's.
     events: what happened in this cycle, at most one of: busy (values went on their way to the memory), wait_output
     (they did not, since it refused earlier ones), wait_input (there were none, and a tile waits for the memory, for
@@ -76,6 +76,7 @@ class UnpackUnit(wiring.Component):
         if lanes not in SLOTS or lanes > word_bytes:
             raise ValueError(f"lanes must be 2, 4 or 8, and at most word_bytes ({word_bytes}), not {lanes}")
         self._word_bytes = word_bytes
+        self.setup = UnpackSetup(word_bytes, external_bytes, streams, readers)
         self.lines = UnpackLines(word_bytes, external_bytes)
         self.pages = UnpackPages(self.lines.line_bytes, page_bytes, pages, streams, readers)
         self.decoder = Decoder(lanes, slots or SLOTS[lanes])
@@ -102,7 +103,7 @@ class UnpackUnit(wiring.Component):
         m = Module()
         sizes = self.decoder.sizes
         m.submodules.issue = issue = Issue(UNPACK.layout())
-        m.submodules.setup = setup = UnpackSetup(self._word_bytes)
+        m.submodules.setup = setup = self.setup
         m.submodules.tiles = tiles = UnpackTiles()
         m.submodules.pages, m.submodules.lines = pages, lines = self.pages, self.lines
         m.submodules.cut = cut = UnpackCut(sizes.slots)

@@ -2,7 +2,6 @@
 
 import random
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,13 +44,17 @@ def padded(tile: Coded) -> bytes:
 
 
 class Pages:
-    """Memories with pages, and the pager: PACK's part and the answers to UNPACK. A page that is free holds noise."""
+    """Memories with pages, and the pager: PACK's part and the answers to UNPACK. A page that is free holds noise.
+
+    drops: how often a reader has left its stream.
+    """
 
     def __init__(self, sizes: Sizes, memory: bytearray, external: bytearray, base: int, outside: int,
                  limit: int | None = None) -> None:
         self.sizes, self.memory, self.external, self.base, self.outside = sizes, memory, external, base, outside
         self.model = PagerModel(sizes.pages, sizes.outside, sizes.streams, sizes.readers, limit)
         self.at: dict[int, tuple[int, int]] = {}  # of each stream's writer: its page and the place in it
+        self.drops = 0
         self.noise = np.random.default_rng(1)
         for page in range(sizes.pages + sizes.outside):
             self._spoil(page)
@@ -70,6 +73,7 @@ class Pages:
         """The pager's answer; pages that get free are lost."""
         free = {*self.model.chip.free, *self.model.beyond.free}
         answer = self.model.request(kind, stream, reader, count)
+        self.drops += kind == Kind.DROP
         for page in {*self.model.chip.free, *self.model.beyond.free} - free:
             self._spoil(page)
         return answer
@@ -92,6 +96,14 @@ class Pages:
             self.at[stream] = (page, place + 8)
 
 
+def places(i: Instruction, columns: int, band: int, t: int) -> NDArray[np.int64]:
+    """Address of each value of a tile."""
+    y, x, c = np.indices((i.rows, columns, i.channels))
+    first = i.c + (band * i.rows + y) * i.c_row + (t * i.columns + x) * i.c_pixel + c // 8 * 8
+    passed = (first % ADDRESSES >= i.c_end) & (i.c_ring != 0)
+    return (first + c % 8 - np.where(passed, i.c_ring, 0)) % ADDRESSES
+
+
 @dataclass
 class Job:
     """An instruction and what must happen before it: `opens`: readers of the stream that begins; `data`: what is
@@ -103,13 +115,10 @@ class Job:
     data: list[bytes] = field(default_factory=list)
     ends: bool = False
 
-
-def places(i: Instruction, columns: int, band: int, t: int) -> NDArray[np.int64]:
-    """Address of each value of a tile."""
-    y, x, c = np.indices((i.rows, columns, i.channels))
-    first = i.c + (band * i.rows + y) * i.c_row + (t * i.columns + x) * i.c_pixel + c // 8 * 8
-    passed = (first % ADDRESSES >= i.c_end) & (i.c_ring != 0)
-    return (first + c % 8 - np.where(passed, i.c_ring, 0)) % ADDRESSES
+    def places(self) -> list[NDArray[np.int64]]:
+        """Address of each value of each tile."""
+        i = self.instruction
+        return [places(i, tile.shape[1], *divmod(number, i.across)) for number, tile in enumerate(self.tiles)]
 
 
 @dataclass
@@ -137,13 +146,11 @@ class Program:
         return [UNPACK.layout().from_bits(sum(word << 32 * k for k, word in enumerate(i.encode())))
                 for i in self.instructions]
 
-    def expected(self, memory: NDArray[np.uint8]) -> None:
-        """What the instructions write."""
-        for job in self.jobs:
-            i = job.instruction
-            for number, tile in enumerate(job.tiles):
-                band, t = divmod(number, i.across)
-                memory[places(i, tile.shape[1], band, t)] = tile.astype(np.uint8) ^ 0x80
+    def expected(self, memory: NDArray[np.uint8], count: int | None = None) -> None:
+        """What the instructions write, or the first `count` of them."""
+        for job in self.jobs[:count]:
+            for at, tile in zip(job.places(), job.tiles, strict=True):
+                memory[at] = tile.astype(np.uint8) ^ 0x80
 
     def semaphores(self, verb: str) -> list[dict[str, int]]:
         """What the instructions take (`verb` "wait") or give ("signal"), in order."""
@@ -264,6 +271,3 @@ def check_burst(sizes: Sizes, outside: int, address: int, beats: int) -> None:
     assert address % sizes.external_bytes == 0 and 1 <= beats <= 256
     assert 0 <= address - outside and (address - outside) // sizes.page_bytes == (
         address + size - 1 - outside) // sizes.page_bytes < sizes.outside, f"burst of {size} bytes at {address}"
-
-
-Stalls = Callable[[str], Any]
