@@ -115,9 +115,21 @@ class Beat(data.StructLayout):
 
 
 def distance(a: Value, b: Value) -> Value:
-    """|a - b| of bytes: two carry chains."""
-    less = a < b
-    return (a + (~b)[:8] + ~less)[:8] ^ less.replicate(8)
+    """|a - b| of bytes: two carry chains, as comparison and difference share one."""
+    return Mux(a < b, (b - a)[:8], (a - b)[:8])
+
+
+def below(a: Value, b: Value) -> Value:
+    """a < b of the same width, without a carry chain: an end of one that leaves its place costs as much as two bits."""
+
+    def compare(a: Value, b: Value) -> tuple[Value, Value]:
+        if len(a) == 1:
+            return ~a & b, ~a | b
+        half = len(a) // 2
+        (low, low_equal), (high, high_equal) = compare(a[:half], b[:half]), compare(a[half:], b[half:])
+        return high | high_equal & low, high_equal & low_equal
+
+    return compare(a, b)[0]
 
 
 def choose(values: Sequence[Value], index: Value) -> Value:
