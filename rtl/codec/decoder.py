@@ -2,13 +2,13 @@
 
 from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .decoder_context import DecoderContext, Job
 from .decoder_lane import DecoderLane
 from .decoder_memory import DecoderMemory, DecoderTables
 from .decoder_ops import WORD_UNITS, Beat, Op, Sizes, Tile
+from .decoder_queue import DecoderQueue
 from .decoder_units import WORD_BITS, DecoderUnits
 from .decoder_value import DecoderValue
 from .decoder_walk import DecoderWalk
@@ -138,14 +138,13 @@ class Decoder(wiring.Component):
 
     def _queue(self, m: Module, op: data.View, values: Value, error: Value) -> Signal:
         """The output's queue; whether it has room for what may be under way."""
-        beat, room = Signal(Beat(self.sizes)), Signal()
-        m.submodules.queue = queue = SyncFIFOBuffered(width=len(beat.as_value()), depth=_BEATS)
+        m.submodules.queue = queue = DecoderQueue(self.sizes, _BEATS, _UNDER_WAY)
+        beat = queue.beat
         m.d.comb += [
             beat.values.eq(values), beat.end.eq(op.end), beat.error.eq(Mux(op.end, error, 0)),
             beat.slot.eq(op.place.slot),
             beat.count.eq(Mux(op.end, 0, sum(op.active[lane] for lane in range(self.sizes.lanes)))),
-            queue.w_data.eq(beat), queue.w_en.eq(op.step & op.active[0] | op.end),
+            queue.write.eq(op.step & op.active[0] | op.end),
         ]
-        m.d.sync += room.eq(queue.w_level <= _BEATS - _UNDER_WAY)
-        wiring.connect(m, queue.r_stream, wiring.flipped(self.o))
-        return room
+        wiring.connect(m, queue.o, wiring.flipped(self.o))
+        return queue.room

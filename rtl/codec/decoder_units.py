@@ -4,7 +4,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .decoder_ops import ANY_COLLISION, UNIT_COUNT_BITS, WORD_UNITS, Op, Sizes, choose
+from .decoder_ops import ANY_COLLISION, UNIT_COUNT_BITS, WORD_UNITS, Op, Sizes
 from .decoder_walk import Start
 from .tables import LANES, UNIT_BITS
 
@@ -152,15 +152,25 @@ class DecoderUnits(wiring.Component):
         """Each lane's unit from the banks; and the bytes of a step that is not coded."""
         sizes = self._sizes
         low = sizes.banks.bit_length() - 1
-        units, odd = [], Signal()
-        for lane in range(sizes.lanes):
-            chosen = Signal(low, name=f"chosen_{lane}")
-            m.d.sync += chosen.eq(now.pointer[:low] + Mux(self.op.raw, lane, before[lane]))
-            units.append(choose(read, chosen))
-            m.d.comb += self.unit[lane].eq(units[lane])
+        units, odd = read, Signal()
+        for bit in reversed(range(low)):
+            units = [self._passed(m, units, place, bit, now.pointer, before) for place in range(sizes.banks)]
         m.d.sync += odd.eq(now.odd)
         run = Cat(units[:sizes.lanes // 2 + 1])
-        m.d.comb += self.raw.eq(Mux(odd, run[8:], run))
+        m.d.comb += [self.raw.eq(Mux(odd, run[8:], run)),
+                     *(unit.eq(given) for unit, given in zip(self.unit, units, strict=False))]
+
+    def _passed(self, m: Module, units: list[Value], place: int, bit: int, pointer: Value, before: list[Value]) -> Value:
+        """What comes to `place` in a level of a butterfly network, where the number of a unit's bank changes to that
+        of its lane in `bit`. Higher bits are the lane's, lower ones still the bank's: the lanes behind one place
+        there take consecutive units, so no two of these come to the same place."""
+        first = place >> bit << bit
+        if first >= self._sizes.lanes:
+            return units[place]  # nobody takes it
+        ahead, crossed = Signal(bit + 1, name=f"ahead_{place}_{bit}"), Signal(name=f"crossed_{place}_{bit}")
+        m.d.comb += ahead.eq(pointer + Mux(self.op.raw, first, before[first]))
+        m.d.sync += crossed.eq(ahead[bit] ^ (ahead[:bit] > place - first) ^ (place >> bit & 1))
+        return Mux(crossed, units[place ^ 1 << bit], units[place])
 
 
 def _count(bits: Value) -> Value:
