@@ -12,6 +12,9 @@ COUNT_BITS = TILE_VALUES.bit_length()
 ANY_COLLISION = {"no_rw_check": 1}
 """Attribute of memories that are never read where they are written in the same cycle."""
 
+IN_BLOCKS = {"ram_style": "block"}
+"""Attribute of memories that belong in block RAMs: as logic the tables are as large as all the rest."""
+
 UNIT_COUNT_BITS = (TILE_VALUES // 2).bit_length()
 GROUP_BITS = (TILE_VALUES // LANES - 1).bit_length()
 WORD_UNITS = 4

@@ -4,7 +4,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .decoder_ops import ANY_COLLISION, UNIT_COUNT_BITS, WORD_UNITS, Op, Sizes
+from .decoder_ops import ANY_COLLISION, IN_BLOCKS, UNIT_COUNT_BITS, WORD_UNITS, Op, Sizes
 from .decoder_walk import Start
 from .tables import LANES, UNIT_BITS
 
@@ -135,7 +135,7 @@ class DecoderUnits(wiring.Component):
         for bank in range(sizes.banks):
             m.submodules[f"bank_{bank}"] = store = memory.Memory(
                 shape=UNIT_BITS, depth=sizes.ring // sizes.banks << (sizes.slots - 1).bit_length(), init=[],
-                attrs=ANY_COLLISION)
+                attrs={**ANY_COLLISION, **IN_BLOCKS})
             writer, reader = store.write_port(), store.read_port()
             row = Signal(row_bits, name=f"row_{bank}")
             m.d.comb += [
