@@ -23,7 +23,7 @@ class Decoder(wiring.Component):
     """Decodes tiles: `lanes` values a cycle, where enough slots work.
 
     Tiles go to the slots in turns: the i-th one to slot i modulo `slots`, and its payload must come there. Slots take
-    turns a step each, so one tile takes `period` cycles a step. A step waits until 24 units of the payload, or all that
+    turns a step each, so one tile takes `period` cycles a step. A step waits until 32 units of the payload, or all that
     is left of it, have come; until the output has room; and for the channel's last value where a pixel's steps take
     fewer than 6 cycles (7 where a tile has one row or one column).
 
@@ -60,7 +60,7 @@ class Decoder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        sizes = self.sizes
+        sizes, slots = self.sizes, self.sizes.slots
         m.submodules.walk = walk = DecoderWalk(sizes)
         m.submodules.units = units = DecoderUnits(sizes)
         m.submodules.memory = store = DecoderMemory(sizes)
@@ -68,7 +68,8 @@ class Decoder(wiring.Component):
         wiring.connect(m, wiring.flipped(self.tile), walk.tile)
         for outer, inner in zip(self.words, units.words, strict=True):
             wiring.connect(m, wiring.flipped(outer), inner)
-        ops = [walk.place, walk.o, *(Signal(Op(sizes), name=f"op_{cycle}") for cycle in range(2, 7))]  # by cycle
+        ops = [walk.place, walk.o, *(
+            Signal(Op(sizes), name=f"op_{cycle}", init={"place": {"slot": -cycle % slots}}) for cycle in range(2, 7))]  # by cycle
         m.d.sync += [later.eq(earlier) for later, earlier in zip(ops[2:], ops[1:], strict=False)]
         m.d.comb += [
             units.op.eq(ops[3]), units.starts.eq(walk.starts), walk.supplied.eq(units.supplied),
