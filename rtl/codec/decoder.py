@@ -14,9 +14,17 @@ from .decoder_value import DecoderValue
 from .decoder_walk import DecoderWalk
 from .tables import MODE_BITS, UNIT_BITS, ZERO
 
-_BEATS = 64
-_UNDER_WAY = 16
-"""Beats that may come after `room` has gone: a step is 8 cycles from the output, and has up to 4 parts."""
+BEATS = 64
+"""Beats that wait for the output."""
+
+OUTPUT_LATENCY = 6
+"""Cycles from the decision on an op to its beat."""
+
+
+def under_way(sizes: Sizes) -> int:
+    """Beats that may come after there is no room: those between decision and output, and all parts of steps that have
+    begun."""
+    return OUTPUT_LATENCY + 1 + sizes.slots * (sizes.parts - 1)
 
 
 class Decoder(wiring.Component):
@@ -68,8 +76,9 @@ class Decoder(wiring.Component):
         wiring.connect(m, wiring.flipped(self.tile), walk.tile)
         for outer, inner in zip(self.words, units.words, strict=True):
             wiring.connect(m, wiring.flipped(outer), inner)
-        ops = [walk.place, walk.o, *(
-            Signal(Op(sizes), name=f"op_{cycle}", init={"place": {"slot": -cycle % slots}}) for cycle in range(2, 7))]  # by cycle
+        ops = [walk.place, walk.o, *(  # by cycle
+            Signal(Op(sizes), name=f"op_{cycle}", init={"place": {"slot": -cycle % slots}})
+            for cycle in range(2, OUTPUT_LATENCY + 1))]
         m.d.sync += [later.eq(earlier) for later, earlier in zip(ops[2:], ops[1:], strict=False)]
         m.d.comb += [
             units.op.eq(ops[3]), units.starts.eq(walk.starts), walk.supplied.eq(units.supplied),
@@ -139,7 +148,7 @@ class Decoder(wiring.Component):
 
     def _queue(self, m: Module, op: data.View, values: Value, error: Value) -> Signal:
         """The output's queue; whether it has room for what may be under way."""
-        m.submodules.queue = queue = DecoderQueue(self.sizes, _BEATS, _UNDER_WAY)
+        m.submodules.queue = queue = DecoderQueue(self.sizes, BEATS, under_way(self.sizes))
         beat = queue.beat
         m.d.comb += [
             beat.values.eq(values), beat.end.eq(op.end), beat.error.eq(Mux(op.end, error, 0)),

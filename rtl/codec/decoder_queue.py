@@ -14,12 +14,12 @@ class DecoderQueue(wiring.Component):
 
     Parameters
     ----------
-    sizes: of the decoder. depth: beats that it holds; a power of two. under_way: beats that may still come in the
-    cycles after `room` is 0 for the first time.
+    sizes: of the decoder. depth: beats that it holds; a power of two. under_way: beats that may still come after
+    `room` was 1 for the last time.
 
     Members
     -------
-    beat, write: a beat that comes. room: `under_way` beats and one more had room a cycle before. o: stream of beats.
+    beat, write: a beat that comes. room: a cycle before there was room for more than `under_way`. o: stream of beats.
     """
 
     def __init__(self, sizes: Sizes, depth: int, under_way: int) -> None:

@@ -130,8 +130,8 @@ class DecoderUnits(wiring.Component):
         return wants, before
 
     def _store(self, m: Module, write: Value, word: Value, now: data.View) -> list[Value]:
-        """Writes a word to the ring of the op's slot, and reads the next unit and those after it: they are there a cycle
-        later, unit i of the ring in bank i modulo the banks."""
+        """Writes a word to the ring of the op's slot, and reads the next unit and those after it: they are there a
+        cycle later, unit i of the ring in bank i modulo the banks."""
         sizes, slot = self._sizes, self.op.place.slot
         row_bits = (sizes.ring // sizes.banks - 1).bit_length()
         low = sizes.banks.bit_length() - 1
@@ -165,7 +165,8 @@ class DecoderUnits(wiring.Component):
         m.d.comb += [self.raw.eq(Mux(odd, run[8:], run)),
                      *(unit.eq(given) for unit, given in zip(self.unit, units, strict=False))]
 
-    def _passed(self, m: Module, units: list[Value], place: int, bit: int, pointer: Value, before: list[Value]) -> Value:
+    def _passed(self, m: Module, units: list[Value], place: int, bit: int, pointer: Value,
+                before: list[Value]) -> Value:
         """What comes to `place` in a level of a butterfly network, where the number of a unit's bank changes to that
         of its lane in `bit`. Higher bits are the lane's, lower ones still the bank's: the lanes behind one place
         there take consecutive units, so no two of these come to the same place."""

@@ -37,8 +37,8 @@ class DecoderWalk(wiring.Component):
     Members
     -------
     tile: stream; tiles go to the slots in turns. starts: of each slot: it begins a tile (in the cycle of the
-    handshake). supplied: of each slot: units for the next op have arrived, or all of the tile. clean: of each slot: nothing of
-    the tile's payload is left. room: the output takes what is under way and another step.
+    handshake). supplied: of each slot: units for the next op have arrived, or all of the tile. clean: of each slot:
+    nothing of the tile's payload is left. room: the output takes what is under way and another step.
     place: of the op that is decided on in this cycle. o: the op of the cycle before.
     """
 
