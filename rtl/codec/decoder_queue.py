@@ -26,6 +26,7 @@ class DecoderQueue(wiring.Component):
         if depth & (depth - 1) or depth <= under_way:
             raise ValueError(f"depth must be a power of two above {under_way}, not {depth}")
         self._depth, self._under_way = depth, under_way
+        self.waiting = Signal(range(2 * depth))
         super().__init__({
             "beat": In(Beat(sizes)),
             "write": In(1),
@@ -39,7 +40,7 @@ class DecoderQueue(wiring.Component):
             shape=len(self.beat.as_value()), depth=self._depth, init=[], attrs=ANY_COLLISION)
         writer, reader = store.write_port(), store.read_port()
         at, place = Signal.like(writer.addr), Signal.like(reader.addr)
-        waiting = Signal(range(self._depth + 1))  # beats that are not at the output yet
+        waiting = self.waiting
         m.d.comb += [
             writer.addr.eq(at), writer.data.eq(self.beat), writer.en.eq(self.write),
             reader.addr.eq(place), reader.en.eq((waiting != 0) & (~self.o.valid | self.o.ready)),

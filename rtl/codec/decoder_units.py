@@ -50,17 +50,19 @@ class DecoderUnits(wiring.Component):
         # `at` and `pointer`: words that came and units that were taken, modulo twice the ring
         self._state = data.StructLayout({"at": range(2 * sizes.ring // WORD_UNITS), "pointer": range(2 * sizes.ring),
                                          "real": UNIT_COUNT_BITS, "padding": 2, "odd": 1})
+        self._states = [Signal(self._state, name=f"state_{k}") for k in range(sizes.slots)]  # the last: of op's slot
+        self._used = Signal(range(LANES + 1))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         sizes, op = self._sizes, self.op
-        states = [Signal(self._state, name=f"state_{k}") for k in range(sizes.slots)]
+        states = self._states
         now, then = states[-1], Signal(self._state)
         m.d.sync += [later.eq(earlier) for later, earlier in zip(states, [then, *states], strict=False)]
         wants, before = self._wants(m)
         few = Mux(now.real >= LANES, LANES, now.real[:3])
         real = Cat(few > count for count in before)
-        asked, units, short = Signal(range(LANES + 1)), Signal(range(LANES + 1)), Signal()
+        asked, units, short = Signal(range(LANES + 1)), self._used, Signal()
         moved = Signal(4)  # bytes of a step that is not coded, from the first unit's first on
         m.d.comb += [
             then.eq(now), moved.eq(_count(op.active) + now.odd), short.eq(few < asked),
@@ -87,8 +89,8 @@ class DecoderUnits(wiring.Component):
         """What the walk is told of a slot, and whether it has room for two words, from its `state` after an op."""
         sizes, op = self._sizes, self.op
         slot_before = Signal.like(op.place.slot)
-        supplied, clean, room, starting = (Signal(sizes.slots, name=name) for name in ("supplied", "clean", "room",
-                                                                                      "starting"))
+        supplied, clean, starting = (Signal(sizes.slots, name=name) for name in ("supplied", "clean", "starting"))
+        room = Signal(sizes.slots, init=(1 << sizes.slots) - 1)
         level = Signal(range(2 * sizes.ring))
         m.d.sync += slot_before.eq(op.place.slot)
         m.d.comb += [level.eq(Cat(Const(0, 2), state.at) - state.pointer), self.supplied.eq(supplied),

@@ -59,13 +59,14 @@ class DecoderWalk(wiring.Component):
             "width": COUNT_BITS, "depth": COUNT_BITS, "group": GROUP_BITS, "position": sizes.row_bits, "centre": 8,
             "mode": 4, "uniform": 1, "raw": 1, "coded": 1, "bad": 1, "first_row": 1, "first_column": 1, "one_row": 1,
             "far": 1, "recent": max(1, self._far)})
+        self._walks = [Signal(self._walk, name=f"walk_{k}") for k in range(sizes.slots)]  # the last one has its turn
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         sizes = self._sizes
         slot, part = Signal(range(sizes.slots)), Signal(range(sizes.parts))
         first, last = Signal(), Signal()
-        walks = [Signal(self._walk, name=f"walk_{k}") for k in range(sizes.slots)]
+        walks = self._walks
         now, then = walks[-1], Signal(self._walk)
         m.d.comb += [first.eq(part == 0), last.eq(part == sizes.parts - 1), then.eq(now)]
         m.d.sync += [later.eq(earlier) for later, earlier in zip(walks, [then, *walks], strict=False)]
