@@ -55,8 +55,7 @@ class DecoderUnits(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        sizes, op = self._sizes, self.op
-        states = self._states
+        op, states = self.op, self._states
         now, then = states[-1], Signal(self._state)
         m.d.sync += [later.eq(earlier) for later, earlier in zip(states, [then, *states], strict=False)]
         wants, before = self._wants(m)
