@@ -36,7 +36,8 @@ def proved(dut: wiring.Component, folder: Path, steps: int) -> bool:
     ports = [getattr(port, "as_value", lambda port=port: port)() for _, _, port in dut.signature.flatten(dut)]
     (folder / "dut.il").write_text(rtlil.convert(dut, name="top", ports=ports))
     script = ("read_rtlil dut.il; hierarchy -top top; proc; flatten; memory_map; chformal -lower; async2sync; "
-              f"opt -full; opt_clean; sat -verify -prove-asserts -set-assumes -set rst 0 -tempinduct -maxsteps {steps} top")
+              f"opt -full; opt_clean; sat -verify -prove-asserts -set-assumes -set rst 0 -tempinduct "
+              f"-maxsteps {steps} top")
     result = subprocess.run([str(YOSYS), "-p", script], cwd=folder, capture_output=True, text=True, timeout=600)
     text = result.stdout + result.stderr
     proven = "Induction step proven: SUCCESS!" in text

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from systolith.rtl.codec.tables import LANES
+from systolith.rtl.codec.tables import LANES, TABLE_MODES, TAG_CHANNELS
+from systolith.sim.codec import streams
+from systolith.sim.codec.choose import Choice
 from systolith.sim.codec.encode import encode_tiles
 from tests.codec_bench import DecoderBench
 from tests.codec_reference import SHAPES, Cases, Coded
@@ -63,6 +65,23 @@ def test_round_trips(bench: DecoderBench) -> None:
             assert not got.error and np.array_equal(got.values, tile.original), (number, tile.shape)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_modes(bench: DecoderBench, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every table mode with sparse values, so with runs of all lengths; alone, and all of them in a tile."""
+    numbers = np.random.default_rng(rows)
+    shape = (20, rows, 21, 11)
+    for tag in (*range(TABLE_MODES), TAG_CHANNELS):
+        modes = np.full((20, 11), tag) if tag < TABLE_MODES else numbers.integers(0, TABLE_MODES, (20, 11))
+        monkeypatch.setattr(streams, "choose_modes", lambda *_, modes=modes, tag=tag: Choice(modes, np.full(20, tag)))
+        for part in (0.1, 0.4, 0.6):
+            values = np.where(numbers.random(shape) < part, numbers.integers(0, 20, shape), 7).astype(np.uint8)
+            given = [Coded(coded, shape[1:], 7, tile.reshape(-1))  # type: ignore[arg-type]
+                     for coded, tile in zip(encode_tiles(values, 7), values, strict=True)]
+            assert part > 0.1 or all(tile.coded[1] >> 4 == tag for tile in given)
+            for tile, got in zip(given, bench.decode(given), strict=True):
+                assert not got.error and np.array_equal(got.values, tile.original), tag
+
+
 def originals(count: int) -> list[Coded]:
     """Small tiles of every kind."""
     out: list[Coded] = []
@@ -88,6 +107,19 @@ def test_bit_flips(bench: DecoderBench) -> None:
         damaged += check(bench, given)
         tried += 8 * length
     assert tried > 500 and damaged > tried / 10
+
+
+def test_last_units(bench: DecoderBench) -> None:
+    """A unit too few, so that a code goes on behind the payload; units too many, with bits or without."""
+    given = []
+    for tile in originals(60):
+        entry = int.from_bytes(tile.coded[:2], "little")
+        for units in (b"", b"\0\0", b"\0\0" * 2, b"\1\0", b"\0\x80", b"\0\0" * 8):
+            for kept in range(len(tile.coded) - 6, len(tile.coded) + 1, 2):
+                coded = tile.coded[2:max(2, kept)] + units
+                given.append(Coded((entry & 0xF000 | len(coded) // 2).to_bytes(2, "little") + coded, tile.shape,
+                                   tile.centre))
+    assert check(bench, given) > 500
 
 
 def test_entries(bench: DecoderBench) -> None:
