@@ -53,11 +53,11 @@ class Output(wiring.Component):
     """Walk, the way to the output, and the queue: it never holds more than it has room for.
 
     Payloads come when they like, `ready` of the output is free. `steady`: the output is always ready; then there is
-    always room. `spare`: beats that the queue is told less than there may be under way, to see the proof fail.
+    always room. `depth`: of the queue.
     """
 
     steady = False
-    spare = 0
+    depth = BEATS
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
@@ -68,7 +68,7 @@ class Output(wiring.Component):
         m = Module()
         sizes = self.sizes
         m.submodules.walk = walk = DecoderWalk(sizes)
-        m.submodules.queue = queue = DecoderQueue(sizes, BEATS, under_way(sizes) - self.spare)
+        m.submodules.queue = queue = DecoderQueue(sizes, self.depth, min(under_way(sizes), self.depth // 2))
         coming = Signal(OUTPUT_LATENCY - 1)  # beats of earlier ops
         beat = walk.o.step & walk.o.active[0] | walk.o.end
         m.d.sync += coming.eq(Cat(beat, coming))
@@ -85,8 +85,8 @@ class Output(wiring.Component):
             begun.append(Mux((following > 0) & (following < sizes.parts) & makes, sizes.parts - following, 0))
         m.d.comb += [
             Assert(slot < sizes.slots),
-            Assert(~queue.room | (queue.waiting <= BEATS - under_way(sizes))),
-            Assert(queue.waiting + beat + total(coming) + total(begun) <= BEATS),
+            Assert(~queue.room | (queue.waiting <= self.depth // 2)),
+            Assert(queue.waiting + beat + total(coming) + total(begun) <= self.depth),
         ]
         if self.steady:
             begins = Signal(init=1)

@@ -15,17 +15,17 @@ class DecoderQueue(wiring.Component):
     Parameters
     ----------
     sizes: of the decoder. depth: beats that it holds; a power of two. under_way: beats that may still come after
-    `room` was 1 for the last time.
+    `room` was 1 for the last time, at most half of them.
 
     Members
     -------
-    beat, write: a beat that comes. room: a cycle before there was room for more than `under_way`. o: stream of beats.
+    beat, write: a beat that comes. room: a cycle before not half of it was full. o: stream of beats.
     """
 
     def __init__(self, sizes: Sizes, depth: int, under_way: int) -> None:
-        if depth & (depth - 1) or depth <= under_way:
-            raise ValueError(f"depth must be a power of two above {under_way}, not {depth}")
-        self._depth, self._under_way = depth, under_way
+        if depth & (depth - 1) or depth < 2 * under_way:
+            raise ValueError(f"depth must be a power of two from {2 * under_way} on, not {depth}")
+        self._depth = depth
         self.waiting = Signal(range(2 * depth))
         super().__init__({
             "beat": In(Beat(sizes)),
@@ -49,6 +49,6 @@ class DecoderQueue(wiring.Component):
         m.d.sync += [
             at.eq(at + self.write), place.eq(place + reader.en), waiting.eq(waiting + self.write - reader.en),
             self.o.valid.eq(reader.en | self.o.valid & ~self.o.ready),
-            self.room.eq(waiting < self._depth - self._under_way),
+            self.room.eq(~waiting[-2:].any()),
         ]
         return m

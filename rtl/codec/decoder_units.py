@@ -99,7 +99,7 @@ class DecoderUnits(wiring.Component):
                 m.d.sync += [
                     clean[slot].eq((state.real == 0) & (state.padding == 0)),
                     supplied[slot].eq(((level >= _SUPPLY) | (level >= state.real)) & ~starting[slot]),
-                    room[slot].eq(level <= sizes.ring - 2 * WORD_UNITS),
+                    room[slot].eq(~level[-1] & ~level[3:-1].all()),  # 2 words and a unit
                 ]
             with m.If(op.start & (op.place.slot == slot)):
                 m.d.sync += starting[slot].eq(0)

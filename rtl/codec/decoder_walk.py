@@ -23,6 +23,11 @@ def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def _more(walk: data.View) -> Value:
+    """Whether there are channels behind this group."""
+    return walk.channels[4:].any() | walk.channels[3] & walk.channels[:3].any()
+
+
 class DecoderWalk(wiring.Component):
     """Walks through the steps of a tile in each slot; the slots take turns, in cycles or, with fewer lanes than
     streams, in groups of cycles.
@@ -111,7 +116,7 @@ class DecoderWalk(wiring.Component):
         """Whether the op that is next may go."""
         under_way = [sum(now.recent[k] for k in range(count)) if count else Const(0, 1)
                      for count in (self._near, self._far)]
-        groups = Mux(now.depth > 3 * LANES, 4, (now.depth - 1)[3:5] + 1)
+        groups = Mux(now.depth[5:].any(), 4, now.depth[3:5] + now.depth[:3].any())
         apart = Mux(now.far, under_way[1], under_way[0]) < groups
         return supplied & ((now.state == State.HEADER) | (now.state == State.FILL) | (now.state == State.SKIP)
                            | self.room & ((now.state == State.CHECK) | (now.state == State.STEP) & apart))
@@ -122,7 +127,7 @@ class DecoderWalk(wiring.Component):
         step, group, column, row = Signal(), Signal(), Signal(), Signal()  # these go on
         tile = self.tile.payload
         m.d.comb += [
-            group_last.eq(now.channels <= LANES), column_last.eq(now.columns == 1), row_last.eq(now.rows == 1),
+            group_last.eq(~_more(now)), column_last.eq(now.columns == 1), row_last.eq(now.rows == 1),
             step.eq(goes & (now.state == State.STEP)), group.eq(step | goes & (now.state == State.HEADER)),
             column.eq(step & group_last), row.eq(column & column_last),
             then.width.eq(Mux(accepted, tile.columns, now.width)),
@@ -180,7 +185,7 @@ class DecoderWalk(wiring.Component):
         """Put the op into the output's register."""
         sizes = self._sizes
         op = Signal(Op(sizes), init={"place": {"slot": -1 % sizes.slots}})
-        count = Mux(now.channels > LANES, LANES, now.channels[:4])
+        count = Mux(_more(now), LANES, now.channels[:4])
         m.d.sync += [
             op.start.eq(accepted), op.units.eq(units),
             op.header.eq(going & (now.state == State.HEADER)), op.fill.eq(going & (now.state == State.FILL)),
@@ -188,7 +193,8 @@ class DecoderWalk(wiring.Component):
             op.skip.eq(going & ((now.state == State.CHECK) | (now.state == State.SKIP))),
             op.check.eq(going & (now.state == State.CHECK)),
             op.end.eq(going & (now.state == State.CHECK) & (part == sizes.parts - 1)),
-            op.count.eq(count), op.run.eq(Mux(now.columns > 3, 3, (now.columns - 1)[:2])), op.place.eq(self.place),
+            op.count.eq(count), op.place.eq(self.place),
+            op.run.eq(Mux(now.columns[2:].any(), 3, Cat(~now.columns[0], ~now.columns[:2].xor()))),  # columns - 1
             op.active.eq(Cat(count > part * sizes.lanes + lane for lane in range(sizes.lanes))),
         ]
         m.d.sync += [op[name].eq(now[name]) for name in ("first_column", "first_row", "one_row", "raw", "coded", "bad",
