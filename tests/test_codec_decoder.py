@@ -90,7 +90,7 @@ def test_cycles_of_tiles_that_are_not_coded() -> None:
     assert cycles_a_step(8, 2, [nothing] * 4) < 1.03
 
 
-@pytest.mark.parametrize("name, value", [("lanes", 3), ("lanes", 16), ("slots", 5), ("slots", 0), ("row_steps", 300)])
+@pytest.mark.parametrize("name, value", [("lanes", 3), ("lanes", 16), ("slots", 7), ("slots", 0), ("row_steps", 300)])
 def test_sizes(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} must .*{value}"):
         Decoder(**{"lanes": 8, "slots": 2, name: value})

@@ -24,7 +24,7 @@ EIGHT, FOUR, TWO = Sizes(8, 2), Sizes(4, 1), Sizes(2, 1)
 MORE = [FOUR, Sizes(4, 2), Sizes(8, 3)] if "SYSTOLITH_SLOW" in os.environ else []
 
 
-@pytest.mark.parametrize("sizes", [EIGHT, TWO, Sizes(2, 4), Sizes(8, 3)], ids=str)
+@pytest.mark.parametrize("sizes", [EIGHT, TWO, Sizes(2, 4), Sizes(8, 6)], ids=str)
 def test_output(sizes: Sizes, tmp_path: Path) -> None:
     assert proved(Output(sizes), tmp_path, 2)
 

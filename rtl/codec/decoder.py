@@ -49,8 +49,9 @@ class Decoder(wiring.Component):
 
     Parameters
     ----------
-    lanes: 2, 4 or 8. slots: tiles at the same time, 1 to 4 (from 2 with 8 lanes). row_steps: columns *
-    ceil(channels / 8) of a tile with more than one row must be at most that; a power of two from 256 on.
+    lanes: 2, 4 or 8. slots: tiles at the same time, 1 to 6 (from 2 with 8 lanes); with 8 lanes and 6 slots no step
+    of a map waits for the one before it. row_steps: columns * ceil(channels / 8) of a tile with more than one row must
+    be at most that; a power of two from 256 on.
 
     Members
     -------

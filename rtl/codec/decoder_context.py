@@ -130,5 +130,5 @@ def _folded(value: Value, prediction: Value) -> Value:
     """Place of a value among those ordered by their distance from the prediction, those above it first."""
     side, down, twice = prediction[7], prediction - value, 2 * prediction - value
     above = down[8]
-    alone = Mux(side, twice[8] & ~twice[9], twice[9])  # on the other side the bytes have ended
+    alone = Mux(side, twice[8], twice[9])  # on the other side the bytes have ended
     return Mux(alone, value ^ side.replicate(8), Cat(above, down[:7] ^ above.replicate(7)))

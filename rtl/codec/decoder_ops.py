@@ -37,8 +37,8 @@ class Sizes:
     def __post_init__(self) -> None:
         if self.lanes not in (2, 4, 8):
             raise ValueError(f"lanes must be 2, 4 or 8, not {self.lanes}")
-        if not 1 <= self.slots <= 4:
-            raise ValueError(f"slots must be from 1 to 4, not {self.slots}")
+        if not 1 <= self.slots <= 6:
+            raise ValueError(f"slots must be from 1 to 6, not {self.slots}")
         if self.period < 2:
             raise ValueError("slots must be at least 2 where there are 8 lanes")
         least = TILE_VALUES // LANES // 2  # groups of a tile with two columns, for the averages
