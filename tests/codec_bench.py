@@ -47,7 +47,7 @@ class DecoderBench:
             tile.bytes_of_words() for tile, at in zip(tiles, slots, strict=True) if at == slot), np.uint32)
             for slot in range(self._slots)}
         words["tile"] = rows([Const.cast(Tile.const(tile.tile())).value for tile in tiles], Tile.as_shape().size)
-        beats, when = self._bench.run(words, seed, stalls)["o"]
+        beats, when = self._bench.run(words, seed, stalls, limit=100_000 + 1000 * sum(map(len, words.values())))["o"]
         field = {name: bits(beats, self._beat[name].offset, self._beat[name].width).astype(int)
                  for name in ("count", "end", "error", "slot")}
         values = np.ascontiguousarray(beats).view(np.uint8).reshape(len(beats), -1)[:, :self._lanes]

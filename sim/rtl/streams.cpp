@@ -83,9 +83,10 @@ void bench_delete(void* handle) {
     delete bench;
 }
 
-// Runs until nothing was handed over for `patience` cycles; the cycle in which it began. `words`, `counts`: of each
-// input, its payloads.
-uint64_t bench_run(void* handle, const uint32_t** words, const uint64_t* counts, uint64_t seed, int percent, uint64_t patience) {
+// Runs until nothing was handed over for `patience` cycles, at most `limit`; the cycle in which it began. `words`,
+// `counts`: of each input, its payloads.
+uint64_t bench_run(void* handle, const uint32_t** words, const uint64_t* counts, uint64_t seed, int percent,
+                   uint64_t patience, uint64_t limit) {
     Bench* bench = static_cast<Bench*>(handle);
     Model* top = bench->top;
     const uint64_t started = bench->cycle;
@@ -93,7 +94,7 @@ uint64_t bench_run(void* handle, const uint32_t** words, const uint64_t* counts,
     bool offered[INPUTS] = {false};
     Stall stalls[INPUTS + OUTPUTS];
     for (int i = 0; i < INPUTS + OUTPUTS; i++) stalls[i].state = (seed + i + 1) * 0x9e3779b97f4a7c15;
-    while (idle < patience) {
+    while (idle < patience && bench->cycle - started < limit) {
         idle++;
 #define INPUT(index, payload, valid, ready, width) \
         if (!offered[index]) { /* what is offered stays */ \

@@ -51,15 +51,15 @@ class StreamBench:
             self._library.bench_delete(self._handle)
             self._handle = None
 
-    def run(self, words: dict[str, Words], seed: int = 0, stalls: int = 0, patience: int = 5000
-            ) -> dict[str, tuple[Words, NDArray[np.uint64]]]:
-        """Feed payloads to streams until nothing is handed over for `patience` cycles; what each output gave, and in
-        which cycle since reset. `stalls`: percent of the time that each stream waits."""
+    def run(self, words: dict[str, Words], seed: int = 0, stalls: int = 0, patience: int = 5000,
+            limit: int = 10 ** 9) -> dict[str, tuple[Words, NDArray[np.uint64]]]:
+        """Feed payloads to streams until nothing is handed over for `patience` cycles, at most for `limit`; what each
+        output gave, and in which cycle since reset. `stalls`: percent of the time that each stream waits."""
         rows = [np.ascontiguousarray(words.get(name, ()), np.uint32).reshape(-1, width)
                 for name, width in self._inputs.items()]
         pointers = (ctypes.c_void_p * len(rows))(*(row.ctypes.data for row in rows))
         counts = (ctypes.c_uint64 * len(rows))(*map(len, rows))
-        started = self._library.bench_run(self._handle, pointers, counts, seed, stalls, patience)
+        started = self._library.bench_run(self._handle, pointers, counts, seed, stalls, patience, limit)
         out = {}
         self.started = int(started)
         for number, (name, width) in enumerate(self._outputs.items()):
@@ -115,7 +115,7 @@ def _load(path: Path) -> Any:
     for name, result, arguments in (
         ("bench_new", pointer, []),
         ("bench_delete", None, [pointer]),
-        ("bench_run", long, [pointer, pointer, ctypes.POINTER(long), long, number, long]),
+        ("bench_run", long, [pointer, pointer, ctypes.POINTER(long), long, number, long, long]),
         ("bench_count", long, [pointer, number]),
         ("bench_take", None, [pointer, number, pointer, pointer]),
     ):
