@@ -19,11 +19,12 @@ SHAPES: tuple[Shape, ...] = (
 
 @dataclass(frozen=True)
 class Coded:
-    """Bytes of a tile, as a decoder is given them, and the shape."""
+    """Bytes of a tile, as a decoder is given them, and the shape. original: what it was made from."""
 
     coded: bytes
     shape: Shape
     centre: int
+    original: NDArray[Any] | None = None
 
     @property
     def size(self) -> int:
@@ -48,9 +49,13 @@ class Coded:
 
     def words(self) -> list[int]:
         """The payload's words; the bytes behind its end are noise."""
-        payload = self.payload
-        payload += bytes(range(201, 201 + -len(payload) % 8))
+        payload = self.bytes_of_words()
         return [int.from_bytes(payload[at:at + 8], "little") for at in range(0, len(payload), 8)]
+
+    def bytes_of_words(self) -> bytes:
+        """The same as bytes."""
+        payload = self.payload
+        return payload + bytes(range(201, 201 + -len(payload) % 8))
 
     def values(self) -> list[int] | None:
         """What the model decodes, None where it finds damage."""

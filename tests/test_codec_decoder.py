@@ -52,17 +52,17 @@ def test_tiles(lanes: int, slots: int) -> None:
     assert check_beats(lanes, slots, few, got) == 0
 
 
-@pytest.mark.parametrize("lanes, slots", SIZES)
+@pytest.mark.parametrize("lanes, slots", [(8, 2), (4, 1), (2, 1)])
 def test_damage(lanes: int, slots: int) -> None:
     """The model and the decoder find the same tiles damaged; those after them are whole."""
     cases = Cases(lanes - slots)
     tiles = []
-    for number in range(50):
+    for number in range(25):
         tile = cases.tile(kind="sparse" if number % 2 else None)
         tiles += [(cases.flipped, cases.cut)[number % 3 == 0](tile), cases.tile((2, 3, 9))]
     got, _ = decode(Decoder(lanes, slots), tiles, seed=1 if lanes == 4 else None)
     damaged = check_beats(lanes, slots, tiles, got)
-    assert 15 < damaged < 48
+    assert 7 < damaged < 24
 
 
 def cycles_a_step(lanes: int, slots: int, tiles: list[Coded]) -> float:
@@ -90,7 +90,7 @@ def test_cycles_of_tiles_that_are_not_coded() -> None:
     assert cycles_a_step(8, 2, [nothing] * 4) < 1.03
 
 
-@pytest.mark.parametrize("name, value", [("lanes", 3), ("lanes", 16), ("slots", 5), ("slots", 0), ("row_steps", 300)])
+@pytest.mark.parametrize("name, value", [("lanes", 3), ("lanes", 16), ("slots", 7), ("slots", 0), ("row_steps", 300)])
 def test_sizes(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} must .*{value}"):
         Decoder(**{"lanes": 8, "slots": 2, name: value})

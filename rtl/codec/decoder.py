@@ -2,28 +2,36 @@
 
 from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .decoder_context import DecoderContext, Job
 from .decoder_lane import DecoderLane
 from .decoder_memory import DecoderMemory, DecoderTables
 from .decoder_ops import WORD_UNITS, Beat, Op, Sizes, Tile
+from .decoder_queue import DecoderQueue
 from .decoder_units import WORD_BITS, DecoderUnits
 from .decoder_value import DecoderValue
 from .decoder_walk import DecoderWalk
 from .tables import MODE_BITS, UNIT_BITS, ZERO
 
-_BEATS = 64
-_UNDER_WAY = 16
-"""Beats that may come after `room` has gone: a step is 8 cycles from the output, and has up to 4 parts."""
+BEATS = 64
+"""Beats that wait for the output."""
+
+OUTPUT_LATENCY = 6
+"""Cycles from the decision on an op to its beat."""
+
+
+def under_way(sizes: Sizes) -> int:
+    """Beats that may come after there is no room: those between decision and output, and all parts of steps that have
+    begun."""
+    return OUTPUT_LATENCY + 1 + sizes.slots * (sizes.parts - 1)
 
 
 class Decoder(wiring.Component):
     """Decodes tiles: `lanes` values a cycle, where enough slots work.
 
     Tiles go to the slots in turns: the i-th one to slot i modulo `slots`, and its payload must come there. Slots take
-    turns a step each, so one tile takes `period` cycles a step. A step waits until 24 units of the payload, or all that
+    turns a step each, so one tile takes `period` cycles a step. A step waits until 32 units of the payload, or all that
     is left of it, have come; until the output has room; and for the channel's last value where a pixel's steps take
     fewer than 6 cycles (7 where a tile has one row or one column).
 
@@ -41,8 +49,9 @@ class Decoder(wiring.Component):
 
     Parameters
     ----------
-    lanes: 2, 4 or 8. slots: tiles at the same time, 1 to 4 (from 2 with 8 lanes). row_steps: columns *
-    ceil(channels / 8) of a tile with more than one row must be at most that; a power of two from 256 on.
+    lanes: 2, 4 or 8. slots: tiles at the same time, 1 to 6 (from 2 with 8 lanes); with 8 lanes and 6 slots no step
+    of a map waits for the one before it. row_steps: columns * ceil(channels / 8) of a tile with more than one row must
+    be at most that; a power of two from 256 on.
 
     Members
     -------
@@ -60,7 +69,7 @@ class Decoder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        sizes = self.sizes
+        sizes, slots = self.sizes, self.sizes.slots
         m.submodules.walk = walk = DecoderWalk(sizes)
         m.submodules.units = units = DecoderUnits(sizes)
         m.submodules.memory = store = DecoderMemory(sizes)
@@ -68,7 +77,9 @@ class Decoder(wiring.Component):
         wiring.connect(m, wiring.flipped(self.tile), walk.tile)
         for outer, inner in zip(self.words, units.words, strict=True):
             wiring.connect(m, wiring.flipped(outer), inner)
-        ops = [walk.place, walk.o, *(Signal(Op(sizes), name=f"op_{cycle}") for cycle in range(2, 7))]  # by cycle
+        ops = [walk.place, walk.o, *(  # by cycle
+            Signal(Op(sizes), name=f"op_{cycle}", init={"place": {"slot": -cycle % slots}})
+            for cycle in range(2, OUTPUT_LATENCY + 1))]
         m.d.sync += [later.eq(earlier) for later, earlier in zip(ops[2:], ops[1:], strict=False)]
         m.d.comb += [
             units.op.eq(ops[3]), units.starts.eq(walk.starts), walk.supplied.eq(units.supplied),
@@ -138,14 +149,13 @@ class Decoder(wiring.Component):
 
     def _queue(self, m: Module, op: data.View, values: Value, error: Value) -> Signal:
         """The output's queue; whether it has room for what may be under way."""
-        beat, room = Signal(Beat(self.sizes)), Signal()
-        m.submodules.queue = queue = SyncFIFOBuffered(width=len(beat.as_value()), depth=_BEATS)
+        m.submodules.queue = queue = DecoderQueue(self.sizes, BEATS, under_way(self.sizes))
+        beat = queue.beat
         m.d.comb += [
             beat.values.eq(values), beat.end.eq(op.end), beat.error.eq(Mux(op.end, error, 0)),
             beat.slot.eq(op.place.slot),
             beat.count.eq(Mux(op.end, 0, sum(op.active[lane] for lane in range(self.sizes.lanes)))),
-            queue.w_data.eq(beat), queue.w_en.eq(op.step & op.active[0] | op.end),
+            queue.write.eq(op.step & op.active[0] | op.end),
         ]
-        m.d.sync += room.eq(queue.w_level <= _BEATS - _UNDER_WAY)
-        wiring.connect(m, queue.r_stream, wiring.flipped(self.o))
-        return room
+        wiring.connect(m, queue.o, wiring.flipped(self.o))
+        return queue.room

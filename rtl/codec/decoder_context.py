@@ -4,7 +4,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .decoder_ops import Op, Sizes, distance
+from .decoder_ops import Op, Sizes, below, distance
 from .tables import CONST, MODES, TABLE_MODES
 
 
@@ -107,9 +107,14 @@ class DecoderContext(wiring.Component):
 
 def _near_context(apart: Value, left_far: Value, upper_far: Value) -> Value:
     """Context of the predictors A and U."""
-    length = Mux(apart[5:].any(), 6, Mux(apart[4], 5, Mux(apart[3], 4, Mux(apart[2], 3, Mux(apart[1], 2, apart[0])))))
-    bound = 2 * apart + 2
-    return Mux((left_far | upper_far).any(), 1 + Cat((left_far > bound) | (upper_far > bound), length), 0)
+    out: Value = Const(0, 3)
+    more: Value = Const(1, 3)
+    for bit in range(5):
+        out, more = Mux(apart[bit], bit + 1, out), Mux(apart[bit], bit + 2, more)
+    high = apart[5:].any()
+    bound = Cat(0, (apart + 1)[:9])
+    far = below(bound, Cat(left_far, Const(0, 2))) | below(bound, Cat(upper_far, Const(0, 2)))
+    return Mux((left_far | upper_far).any(), Mux(far, Cat(0, Mux(high, 7, more)), Cat(1, Mux(high, 6, out))), 0)
 
 
 def _far_context(left_far: Value, upper_far: Value) -> Value:
@@ -123,7 +128,7 @@ def _far_context(left_far: Value, upper_far: Value) -> Value:
 
 def _folded(value: Value, prediction: Value) -> Value:
     """Place of a value among those ordered by their distance from the prediction, those above it first."""
-    side = prediction[7].replicate(8)
-    turned, above = value ^ side, value > prediction
-    return Mux(turned > Cat(0, (prediction ^ side)[:7]), turned,
-               Cat(above, (prediction - value)[:7] ^ above.replicate(7)))
+    side, down, twice = prediction[7], prediction - value, 2 * prediction - value
+    above = down[8]
+    alone = Mux(side, twice[8], twice[9])  # on the other side the bytes have ended
+    return Mux(alone, value ^ side.replicate(8), Cat(above, down[:7] ^ above.replicate(7)))

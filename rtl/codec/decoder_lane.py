@@ -72,12 +72,13 @@ class DecoderLane(wiring.Component):
             "o": Out(Symbol()),
             "dirty": Out(1),
         })
+        layout = data.StructLayout({"units": data.ArrayLayout(UNIT_BITS, 3), "behind": 3, "count": 2, "offset": 4})
+        self._streams = [Signal(layout, name=f"stream_{k}") for k in range(sizes.period)]  # the last one has its turn
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layout = data.StructLayout({"units": data.ArrayLayout(UNIT_BITS, 3), "behind": 3, "count": 2, "offset": 4})
-        streams = [Signal(layout, name=f"stream_{k}") for k in range(self._sizes.period)]
-        now, held, then = streams[-1], streams[0], Signal(layout)  # in its turn, a cycle later
+        streams = self._streams
+        now, held, then = streams[-1], streams[0], Signal.like(streams[0])  # in its turn, a cycle later
         m.d.sync += [held.eq(now), streams[1].eq(then)]
         with m.If(self.turn.fill):
             m.d.sync += held.eq(0)

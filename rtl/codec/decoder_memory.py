@@ -8,14 +8,11 @@ from amaranth.lib.wiring import In, Out
 
 from .decoder_context import Neighbours
 from .decoder_lane import Code
-from .decoder_ops import ANY_COLLISION, WORD_UNITS, Op, Place, Sizes
+from .decoder_ops import ANY_COLLISION, IN_BLOCKS, WORD_UNITS, Op, Place, Sizes
 from .tables import CODE_OF, CODES, LANES, MODE_BITS, TILE_VALUES, UNIT_BITS
 
 _LEFT_GROUP_BITS = (TILE_VALUES // 2 // LANES - 1).bit_length()
 """Left neighbours are there from two columns on, so for half as many channels."""
-
-_BLOCK = {"ram_style": "block"}
-"""Attribute of tables that belong in block RAMs: as logic they are as large as all the rest."""
 
 
 class DecoderMemory(wiring.Component):
@@ -114,10 +111,10 @@ class DecoderTables(wiring.Component):
         codes = [Code.number(code) for table_set in CODE_OF for contexts in table_set for code in contexts]
         bases = [min(sum(1 << kind for kind in classes[:zeros] if kind >= 0), 255)
                  for classes in CODES for zeros in range(len(classes))]
-        m.submodules.bases = base_store = memory.Memory(shape=8, depth=len(bases), init=bases, attrs=_BLOCK)
+        m.submodules.bases = base_store = memory.Memory(shape=8, depth=len(bases), init=bases, attrs=IN_BLOCKS)
         for lane in range(self._lanes):
             m.submodules[f"codes_{lane}"] = code_store = memory.Memory(
-                shape=len(self.code[lane].as_value()), depth=len(codes), init=codes, attrs=_BLOCK)
+                shape=len(self.code[lane].as_value()), depth=len(codes), init=codes, attrs=IN_BLOCKS)
             code, base = code_store.read_port(), base_store.read_port()
             m.d.comb += [code.addr.eq(self.context[lane]), self.code[lane].eq(code.data),
                          base.addr.eq(self.entry[lane]), self.base[lane].eq(base.data)]

@@ -12,6 +12,9 @@ COUNT_BITS = TILE_VALUES.bit_length()
 ANY_COLLISION = {"no_rw_check": 1}
 """Attribute of memories that are never read where they are written in the same cycle."""
 
+IN_BLOCKS = {"ram_style": "block"}
+"""Attribute of memories that belong in block RAMs: as logic the tables are as large as all the rest."""
+
 UNIT_COUNT_BITS = (TILE_VALUES // 2).bit_length()
 GROUP_BITS = (TILE_VALUES // LANES - 1).bit_length()
 WORD_UNITS = 4
@@ -34,8 +37,8 @@ class Sizes:
     def __post_init__(self) -> None:
         if self.lanes not in (2, 4, 8):
             raise ValueError(f"lanes must be 2, 4 or 8, not {self.lanes}")
-        if not 1 <= self.slots <= 4:
-            raise ValueError(f"slots must be from 1 to 4, not {self.slots}")
+        if not 1 <= self.slots <= 6:
+            raise ValueError(f"slots must be from 1 to 6, not {self.slots}")
         if self.period < 2:
             raise ValueError("slots must be at least 2 where there are 8 lanes")
         least = TILE_VALUES // LANES // 2  # groups of a tile with two columns, for the averages
@@ -115,9 +118,21 @@ class Beat(data.StructLayout):
 
 
 def distance(a: Value, b: Value) -> Value:
-    """|a - b| of bytes: two carry chains."""
-    less = a < b
-    return (a + (~b)[:8] + ~less)[:8] ^ less.replicate(8)
+    """|a - b| of bytes: two carry chains, as comparison and difference share one."""
+    return Mux(a < b, (b - a)[:8], (a - b)[:8])
+
+
+def below(a: Value, b: Value) -> Value:
+    """a < b of the same width, without a carry chain: an end of one that leaves its place costs as much as two bits."""
+
+    def compare(a: Value, b: Value) -> tuple[Value, Value]:
+        if len(a) == 1:
+            return ~a & b, ~a | b
+        half = len(a) // 2
+        (low, low_equal), (high, high_equal) = compare(a[:half], b[:half]), compare(a[half:], b[half:])
+        return high | high_equal & low, high_equal & low_equal
+
+    return compare(a, b)[0]
 
 
 def choose(values: Sequence[Value], index: Value) -> Value:

@@ -1,16 +1,16 @@
 """Units of the payload: kept for each slot, and handed to the streams that ask, in order."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .decoder_ops import ANY_COLLISION, UNIT_COUNT_BITS, WORD_UNITS, Op, Sizes, choose
-from .decoder_walk import Start
+from .decoder_ops import ANY_COLLISION, IN_BLOCKS, UNIT_COUNT_BITS, WORD_UNITS, Op, Sizes
 from .tables import LANES, UNIT_BITS
 
 WORD_BITS = WORD_UNITS * UNIT_BITS
-_SUPPLY = 3 * LANES
-"""Units that must be there for a step: two steps may be under way which have not taken theirs."""
+_SUPPLY = 4 * LANES
+"""Units that must be there for an op: those under way that are not counted yet, and itself, take no more. With 8 and 4
+lanes that is 3 ops of up to 8 units each, with 2 lanes 2 ops of up to 16."""
 
 
 class DecoderUnits(wiring.Component):
@@ -25,7 +25,8 @@ class DecoderUnits(wiring.Component):
     Members
     -------
     words: of each slot, a stream of 4 units, the first one lowest; each tile begins in a word of its own. starts,
-    supplied, clean: see `DecoderWalk`. op: what takes. hungry: lanes whose stream takes a unit if it has a channel.
+    supplied, clean: see `DecoderWalk`. op: what takes; its slot is another one in each cycle, also where nothing is
+    to be done: the state of that slot is at hand then. hungry: lanes whose stream takes a unit if it has a channel.
     taken, real, unit: of each lane, a cycle after the op: it takes a unit; from the payload, or zeros from behind it
     (`unit` is something else then).
     raw: the bytes of a step that is not coded. left: there were units left.
@@ -35,7 +36,7 @@ class DecoderUnits(wiring.Component):
         self._sizes = sizes
         super().__init__({
             "words": In(stream.Signature(WORD_BITS)).array(sizes.slots),
-            "starts": In(Start(sizes)),
+            "starts": In(sizes.slots),
             "supplied": Out(sizes.slots),
             "clean": Out(sizes.slots),
             "op": In(Op(sizes)),
@@ -46,19 +47,21 @@ class DecoderUnits(wiring.Component):
             "raw": Out(8 * sizes.lanes),
             "left": Out(1),
         })
-        self._state = data.StructLayout({"pointer": range(sizes.ring), "real": UNIT_COUNT_BITS, "padding": 2,
-                                         "odd": 1})
+        # `at` and `pointer`: words that came and units that were taken, modulo twice the ring
+        self._state = data.StructLayout({"at": range(2 * sizes.ring // WORD_UNITS), "pointer": range(2 * sizes.ring),
+                                         "real": UNIT_COUNT_BITS, "padding": 2, "odd": 1})
+        self._states = [Signal(self._state, name=f"state_{k}") for k in range(sizes.slots)]  # the last: of op's slot
+        self._used = Signal(range(LANES + 1))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        sizes, op = self._sizes, self.op
-        states = [Signal(self._state, name=f"state_{k}") for k in range(sizes.slots)]
+        op, states = self.op, self._states
         now, then = states[-1], Signal(self._state)
         m.d.sync += [later.eq(earlier) for later, earlier in zip(states, [then, *states], strict=False)]
         wants, before = self._wants(m)
         few = Mux(now.real >= LANES, LANES, now.real[:3])
         real = Cat(few > count for count in before)
-        asked, units, short = Signal(range(LANES + 1)), Signal(range(LANES + 1)), Signal()
+        asked, units, short = Signal(range(LANES + 1)), self._used, Signal()
         moved = Signal(4)  # bytes of a step that is not coded, from the first unit's first on
         m.d.comb += [
             then.eq(now), moved.eq(_count(op.active) + now.odd), short.eq(few < asked),
@@ -76,16 +79,41 @@ class DecoderUnits(wiring.Component):
         with m.If(op.start):
             m.d.comb += [then.real.eq(op.units), then.padding.eq((-op.units)[:2]), then.odd.eq(0)]
         m.d.sync += [self.taken.eq(wants), self.real.eq(real), self.left.eq(now.real != 0)]
-        clean, slot_before = Signal(sizes.slots), Signal.like(op.place.slot)
+        takes, word = self._take(m, self._watch(m, states[0]))
+        m.d.comb += then.at.eq(now.at + takes)
+        self._hand_out(m, self._store(m, takes, word, now), now, before)
+        return m
+
+    def _watch(self, m: Module, state: data.View) -> Signal:
+        """What the walk is told of a slot, and whether it has room for two words, from its `state` after an op."""
+        sizes, op = self._sizes, self.op
+        slot_before = Signal.like(op.place.slot)
+        supplied, clean, starting = (Signal(sizes.slots, name=name) for name in ("supplied", "clean", "starting"))
+        room = Signal(sizes.slots, init=(1 << sizes.slots) - 1)
+        level = Signal(range(2 * sizes.ring))
         m.d.sync += slot_before.eq(op.place.slot)
+        m.d.comb += [level.eq(Cat(Const(0, 2), state.at) - state.pointer), self.supplied.eq(supplied),
+                     self.clean.eq(clean)]
         for slot in range(sizes.slots):
             with m.If(slot_before == slot):
-                m.d.sync += clean[slot].eq((states[0].real == 0) & (states[0].padding == 0))
-        m.d.comb += self.clean.eq(clean)
-        used = [Mux(op.place.slot == slot, units, 0) for slot in range(sizes.slots)]
-        read = self._store(m, now.pointer, used)
-        self._hand_out(m, read, now, before)
-        return m
+                m.d.sync += [
+                    clean[slot].eq((state.real == 0) & (state.padding == 0)),
+                    supplied[slot].eq(((level >= _SUPPLY) | (level >= state.real)) & ~starting[slot]),
+                    room[slot].eq(~level[-1] & ~level[3:-1].all()),  # 2 words and a unit
+                ]
+            with m.If(op.start & (op.place.slot == slot)):
+                m.d.sync += starting[slot].eq(0)
+            with m.If(self.starts[slot]):  # until `real` is that of the new tile
+                m.d.sync += [starting[slot].eq(1), supplied[slot].eq(0)]
+        return room
+
+    def _take(self, m: Module, room: Signal) -> tuple[Signal, Signal]:
+        """Takes a word for the op's slot: whether there is one, and the word."""
+        takes, word = Signal(), Signal(WORD_BITS)
+        for slot, port in enumerate(self.words):
+            with m.If(self.op.place.slot == slot):
+                m.d.comb += [port.ready.eq(room[slot]), takes.eq(room[slot] & port.valid), word.eq(port.payload)]
+        return takes, word
 
     def _wants(self, m: Module) -> tuple[Signal, list[Value]]:
         """Which lanes take a unit, and how many do before each."""
@@ -102,48 +130,26 @@ class DecoderUnits(wiring.Component):
             before.append(count)
         return wants, before
 
-    def _store(self, m: Module, pointer: Value, used: list[Value]) -> list[Value]:
-        """Takes words in, and reads the unit at `pointer` and the following ones: a cycle later, unit i of the ring in
-        bank i modulo the banks."""
-        sizes = self._sizes
+    def _store(self, m: Module, write: Value, word: Value, now: data.View) -> list[Value]:
+        """Writes a word to the ring of the op's slot, and reads the next unit and those after it: they are there a
+        cycle later, unit i of the ring in bank i modulo the banks."""
+        sizes, slot = self._sizes, self.op.place.slot
         row_bits = (sizes.ring // sizes.banks - 1).bit_length()
         low = sizes.banks.bit_length() - 1
-        turn, write = Signal(range(sizes.slots), name="writer"), Signal()
-        if sizes.slots > 1:
-            m.d.sync += turn.eq(Mux(turn == sizes.slots - 1, 0, turn + 1))
-        word, place = Signal(WORD_BITS), Signal(row_bits + low - 2)
-        for slot in range(sizes.slots):
-            stored = Signal(range(sizes.ring + 1), name=f"stored_{slot}")
-            # words still to come, less 1: words of later tiles may be there already
-            missing = Signal(signed(UNIT_COUNT_BITS + 1), init=-1, name=f"missing_{slot}")
-            at, takes = Signal.like(place, name=f"at_{slot}"), Signal(name=f"takes_{slot}")
-            port = self.words[slot]
-            begins = self.starts.valid & (self.starts.slot == slot)
-            m.d.comb += [
-                port.ready.eq((turn == slot) & (stored <= sizes.ring - WORD_UNITS)),
-                takes.eq(port.ready & port.valid),
-                self.supplied[slot].eq((stored >= _SUPPLY) | (missing < 0)),
-            ]
-            m.d.sync += [
-                at.eq(at + takes),
-                stored.eq(stored + Mux(takes, WORD_UNITS, 0) - used[slot]),
-                missing.eq(missing + Mux(begins, self.starts.words, 0) - takes),
-            ]
-            with m.If(turn == slot):
-                m.d.comb += [write.eq(takes), word.eq(port.payload), place.eq(at)]
+        at, pointer = now.at[:row_bits + low - 2], now.pointer[:row_bits + low]
         out = []
         for bank in range(sizes.banks):
             m.submodules[f"bank_{bank}"] = store = memory.Memory(
                 shape=UNIT_BITS, depth=sizes.ring // sizes.banks << (sizes.slots - 1).bit_length(), init=[],
-                attrs=ANY_COLLISION)
+                attrs={**ANY_COLLISION, **IN_BLOCKS})
             writer, reader = store.write_port(), store.read_port()
             row = Signal(row_bits, name=f"row_{bank}")
             m.d.comb += [
-                writer.addr.eq(Cat(place[low - 2:], turn)),
+                writer.addr.eq(Cat(at[low - 2:], slot)),
                 writer.data.eq(word.word_select(bank % WORD_UNITS, UNIT_BITS)),
-                writer.en.eq(write & (place[:low - 2] == bank // WORD_UNITS)),
+                writer.en.eq(write & (at[:low - 2] == bank // WORD_UNITS)),
                 row.eq(pointer[low:] + (pointer[:low] > bank)),
-                reader.addr.eq(Cat(row, self.op.place.slot)),
+                reader.addr.eq(Cat(row, slot)),
             ]
             out.append(reader.data)
         return out
@@ -152,15 +158,26 @@ class DecoderUnits(wiring.Component):
         """Each lane's unit from the banks; and the bytes of a step that is not coded."""
         sizes = self._sizes
         low = sizes.banks.bit_length() - 1
-        units, odd = [], Signal()
-        for lane in range(sizes.lanes):
-            chosen = Signal(low, name=f"chosen_{lane}")
-            m.d.sync += chosen.eq(now.pointer[:low] + Mux(self.op.raw, lane, before[lane]))
-            units.append(choose(read, chosen))
-            m.d.comb += self.unit[lane].eq(units[lane])
+        units, odd = read, Signal()
+        for bit in reversed(range(low)):
+            units = [self._passed(m, units, place, bit, now.pointer, before) for place in range(sizes.banks)]
         m.d.sync += odd.eq(now.odd)
         run = Cat(units[:sizes.lanes // 2 + 1])
-        m.d.comb += self.raw.eq(Mux(odd, run[8:], run))
+        m.d.comb += [self.raw.eq(Mux(odd, run[8:], run)),
+                     *(unit.eq(given) for unit, given in zip(self.unit, units, strict=False))]
+
+    def _passed(self, m: Module, units: list[Value], place: int, bit: int, pointer: Value,
+                before: list[Value]) -> Value:
+        """What comes to `place` in a level of a butterfly network, where the number of a unit's bank changes to that
+        of its lane in `bit`. Higher bits are the lane's, lower ones still the bank's: the lanes behind one place
+        there take consecutive units, so no two of these come to the same place."""
+        first = place >> bit << bit
+        if first >= self._sizes.lanes:
+            return units[place]  # nobody takes it
+        ahead, crossed = Signal(bit + 1, name=f"ahead_{place}_{bit}"), Signal(name=f"crossed_{place}_{bit}")
+        m.d.comb += ahead.eq(pointer + Mux(self.op.raw, first, before[first]))
+        m.d.sync += crossed.eq(ahead[bit] ^ (ahead[:bit] > place - first) ^ (place >> bit & 1))
+        return Mux(crossed, units[place ^ 1 << bit], units[place])
 
 
 def _count(bits: Value) -> Value:

@@ -1,6 +1,6 @@
 """From ranks to values."""
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -44,11 +44,11 @@ class DecoderValue(wiring.Component):
         m.d.comb += [value.eq(Mux(whole, known, _unfolded(m, rank, centre_rank, prediction))),
                      self.value.eq(value), self.skip.eq(skip)]
         decoded, later_upper, later_first = Signal(8), Signal(8), Signal()
-        step = Signal(10)
+        step = Signal(signed(9))
         m.d.sync += [decoded.eq(value), later_upper.eq(upper), later_first.eq(first)]
         m.d.comb += [
-            self.decoded.eq(decoded), step.eq(decoded - later_upper + 2),
-            self.average.eq(Mux(later_first, decoded, later_upper + step[2:].as_signed())),
+            self.decoded.eq(decoded), step.eq(decoded - later_upper),
+            self.average.eq(Mux(later_first, decoded, (Cat(Const(2, 2), later_upper) + step)[2:])),
         ]
         return m
 

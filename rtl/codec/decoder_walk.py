@@ -5,7 +5,7 @@ from amaranth.hdl import ValueLike
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .decoder_ops import COUNT_BITS, GROUP_BITS, UNIT_COUNT_BITS, WORD_UNITS, Op, Place, Sizes, Tile
+from .decoder_ops import COUNT_BITS, GROUP_BITS, UNIT_COUNT_BITS, Op, Place, Sizes, Tile
 from .tables import LANES, TABLE_MODES, TAG_CHANNELS, TAG_RAW, ZERO
 
 LEFT_LATENCY, UPPER_LATENCY = 6, 7
@@ -19,15 +19,13 @@ class State(enum.Enum):
     IDLE, HEADER, FILL, WAIT, STEP, CHECK, SKIP = range(7)
 
 
-class Start(data.StructLayout):
-    """A slot begins a tile whose payload has `words`."""
-
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__({"valid": 1, "slot": range(sizes.slots), "words": UNIT_COUNT_BITS - 1})
-
-
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
+
+
+def _more(walk: data.View) -> Value:
+    """Whether there are channels behind this group."""
+    return walk.channels[4:].any() | walk.channels[3] & walk.channels[:3].any()
 
 
 class DecoderWalk(wiring.Component):
@@ -43,9 +41,9 @@ class DecoderWalk(wiring.Component):
 
     Members
     -------
-    tile: stream; tiles go to the slots in turns. starts: a slot begins a tile (in the cycle of the handshake).
-    supplied: of each slot: units for three steps have arrived, or all of the tile. clean: of each slot: nothing of
-    the tile's payload is left. room: the output takes what is under way and another step.
+    tile: stream; tiles go to the slots in turns. starts: of each slot: it begins a tile (in the cycle of the
+    handshake). supplied: of each slot: units for the next op have arrived, or all of the tile. clean: of each slot:
+    nothing of the tile's payload is left. room: the output takes what is under way and another step.
     place: of the op that is decided on in this cycle. o: the op of the cycle before.
     """
 
@@ -53,7 +51,7 @@ class DecoderWalk(wiring.Component):
         self._sizes = sizes
         super().__init__({
             "tile": In(stream.Signature(Tile)),
-            "starts": Out(Start(sizes)),
+            "starts": Out(sizes.slots),
             "supplied": In(sizes.slots),
             "clean": In(sizes.slots),
             "room": In(1),
@@ -66,13 +64,14 @@ class DecoderWalk(wiring.Component):
             "width": COUNT_BITS, "depth": COUNT_BITS, "group": GROUP_BITS, "position": sizes.row_bits, "centre": 8,
             "mode": 4, "uniform": 1, "raw": 1, "coded": 1, "bad": 1, "first_row": 1, "first_column": 1, "one_row": 1,
             "far": 1, "recent": max(1, self._far)})
+        self._walks = [Signal(self._walk, name=f"walk_{k}") for k in range(sizes.slots)]  # the last one has its turn
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         sizes = self._sizes
         slot, part = Signal(range(sizes.slots)), Signal(range(sizes.parts))
         first, last = Signal(), Signal()
-        walks = [Signal(self._walk, name=f"walk_{k}") for k in range(sizes.slots)]
+        walks = self._walks
         now, then = walks[-1], Signal(self._walk)
         m.d.comb += [first.eq(part == 0), last.eq(part == sizes.parts - 1), then.eq(now)]
         m.d.sync += [later.eq(earlier) for later, earlier in zip(walks, [then, *walks], strict=False)]
@@ -88,8 +87,6 @@ class DecoderWalk(wiring.Component):
         m.d.comb += [going.eq(Mux(first, ready, now.going)), then.going.eq(going)]
         with m.If(last):
             m.d.comb += then.recent.eq(Cat(going & (now.state == State.STEP), now.recent))
-            with m.If(going):
-                self._advance(m, now, then)
             with m.If(now.state == State.WAIT):
                 m.d.comb += then.state.eq(State.STEP)
         idle, free = Signal(), Signal()
@@ -101,6 +98,7 @@ class DecoderWalk(wiring.Component):
         ]
         accepted = Signal()
         m.d.comb += accepted.eq(free & self.tile.valid)
+        self._advance(m, now, then, going & last, accepted)
         units = self._accept(m, accepted, slot, then)
         self._issue(m, now, going & ~(first & idle), accepted, units, part)
         return m
@@ -110,7 +108,7 @@ class DecoderWalk(wiring.Component):
         if self._sizes.slots == 1:
             return Const(1, 1)
         chosen = Signal.like(slot, name="chosen")
-        with m.If(self.starts.valid):
+        with m.If(self.tile.valid & self.tile.ready):
             m.d.sync += chosen.eq(Mux(chosen == self._sizes.slots - 1, 0, chosen + 1))
         return chosen == slot
 
@@ -118,38 +116,44 @@ class DecoderWalk(wiring.Component):
         """Whether the op that is next may go."""
         under_way = [sum(now.recent[k] for k in range(count)) if count else Const(0, 1)
                      for count in (self._near, self._far)]
-        groups = Mux(now.depth > 3 * LANES, 4, (now.depth - 1)[3:5] + 1)
+        groups = Mux(now.depth[5:].any(), 4, now.depth[3:5] + now.depth[:3].any())
         apart = Mux(now.far, under_way[1], under_way[0]) < groups
         return supplied & ((now.state == State.HEADER) | (now.state == State.FILL) | (now.state == State.SKIP)
                            | self.room & ((now.state == State.CHECK) | (now.state == State.STEP) & apart))
 
-    def _advance(self, m: Module, now: data.View, then: Signal) -> None:
-        """What follows the op that is issued now."""
+    def _advance(self, m: Module, now: data.View, then: Signal, goes: Value, accepted: Value) -> None:
+        """What follows the op that is issued now, if it goes; the counters of a tile that begins."""
         group_last, column_last, row_last = Signal(), Signal(), Signal()
-        m.d.comb += [group_last.eq(now.channels <= LANES), column_last.eq(now.columns == 1), row_last.eq(now.rows == 1)]
-        with m.If((now.state == State.HEADER) | (now.state == State.STEP)):
-            m.d.comb += [then.channels.eq(Mux(group_last, now.depth, now.channels - LANES)),
-                         then.group.eq(Mux(group_last, 0, now.group + 1))]
-        with m.Switch(now.state):
-            with m.Case(State.HEADER):
-                with m.If(group_last):
-                    m.d.comb += then.state.eq(State.FILL)
-            with m.Case(State.FILL):
-                wait = _ceil(MODE_LATENCY, self._sizes.period) > 2
-                m.d.comb += then.state.eq(State.WAIT if wait else State.STEP)
-            with m.Case(State.STEP):
-                row_end = Signal()
-                m.d.comb += [row_end.eq(group_last & column_last),
-                             then.position.eq(Mux(row_end | now.one_row & group_last, 0, now.position + 1))]
-                with m.If(group_last):
-                    m.d.comb += [then.columns.eq(Mux(column_last, now.width, now.columns - 1)),
-                                 then.first_column.eq(column_last)]
-                with m.If(row_end):
-                    m.d.comb += [then.rows.eq(now.rows - 1), then.first_row.eq(0)]
-                    with m.If(row_last):
+        step, group, column, row = Signal(), Signal(), Signal(), Signal()  # these go on
+        tile = self.tile.payload
+        m.d.comb += [
+            group_last.eq(~_more(now)), column_last.eq(now.columns == 1), row_last.eq(now.rows == 1),
+            step.eq(goes & (now.state == State.STEP)), group.eq(step | goes & (now.state == State.HEADER)),
+            column.eq(step & group_last), row.eq(column & column_last),
+            then.width.eq(Mux(accepted, tile.columns, now.width)),
+            then.depth.eq(Mux(accepted, tile.channels, now.depth)),
+            then.rows.eq(Mux(accepted, tile.rows, now.rows - row)),
+            then.columns.eq(Mux(accepted | row, then.width, now.columns - column)),
+            then.channels.eq(Mux(accepted | group & group_last, then.depth, Cat(now.channels[:3],
+                                                                                 now.channels[3:] - group))),
+            then.group.eq(Mux(accepted | group & group_last, 0, now.group + group)),
+            then.position.eq(Mux(accepted | row | column & now.one_row, 0, now.position + step)),
+            then.first_row.eq(accepted | now.first_row & ~row),
+            then.first_column.eq(accepted | Mux(column, column_last, now.first_column)),
+        ]
+        with m.If(goes):
+            with m.Switch(now.state):
+                with m.Case(State.HEADER):
+                    with m.If(group_last):
+                        m.d.comb += then.state.eq(State.FILL)
+                with m.Case(State.FILL):
+                    wait = _ceil(MODE_LATENCY, self._sizes.period) > 2
+                    m.d.comb += then.state.eq(State.WAIT if wait else State.STEP)
+                with m.Case(State.STEP):
+                    with m.If(row & row_last):
                         m.d.comb += then.state.eq(State.CHECK)
-            with m.Case(State.CHECK):
-                m.d.comb += then.state.eq(State.SKIP)
+                with m.Case(State.CHECK):
+                    m.d.comb += then.state.eq(State.SKIP)
 
     def _accept(self, m: Module, accepted: Signal, slot: Signal, then: Signal) -> Value:
         """A tile begins; the units of its payload."""
@@ -164,15 +168,12 @@ class DecoderWalk(wiring.Component):
             units.eq(Mux(raw, (tile.size + 1) >> 1, given)),
             centre.eq((tag == TAG_CHANNELS) & (given == 0)),
             coded.eq((tag != TAG_RAW) & ~bad & ~centre),
-            self.starts.valid.eq(accepted), self.starts.slot.eq(slot),
-            self.starts.words.eq((units + WORD_UNITS - 1) >> (WORD_UNITS.bit_length() - 1)),
+            self.starts.eq(Cat(accepted & (slot == number) for number in range(self._sizes.slots))),
         ]
         with m.If(accepted):
             m.d.comb += [
-                then.rows.eq(tile.rows), then.columns.eq(tile.columns), then.width.eq(tile.columns),
-                then.channels.eq(tile.channels), then.depth.eq(tile.channels), then.centre.eq(tile.centre),
-                then.group.eq(0), then.position.eq(0), then.first_row.eq(1), then.first_column.eq(1),
-                then.one_row.eq(tile.rows == 1), then.far.eq((tile.rows == 1) | (tile.columns == 1)),
+                then.centre.eq(tile.centre), then.one_row.eq(tile.rows == 1),
+                then.far.eq((tile.rows == 1) | (tile.columns == 1)),
                 then.bad.eq(bad), then.raw.eq(raw), then.coded.eq(coded), then.recent.eq(0),
                 then.uniform.eq((tag != TAG_CHANNELS) | ~coded), then.mode.eq(Mux(coded, tag, ZERO)),
                 then.going.eq(0),
@@ -182,8 +183,9 @@ class DecoderWalk(wiring.Component):
 
     def _issue(self, m: Module, now: data.View, going: Value, accepted: Value, units: Value, part: Value) -> None:
         """Put the op into the output's register."""
-        sizes, op = self._sizes, Signal(Op(self._sizes))
-        count = Mux(now.channels > LANES, LANES, now.channels[:4])
+        sizes = self._sizes
+        op = Signal(Op(sizes), init={"place": {"slot": -1 % sizes.slots}})
+        count = Mux(_more(now), LANES, now.channels[:4])
         m.d.sync += [
             op.start.eq(accepted), op.units.eq(units),
             op.header.eq(going & (now.state == State.HEADER)), op.fill.eq(going & (now.state == State.FILL)),
@@ -191,7 +193,8 @@ class DecoderWalk(wiring.Component):
             op.skip.eq(going & ((now.state == State.CHECK) | (now.state == State.SKIP))),
             op.check.eq(going & (now.state == State.CHECK)),
             op.end.eq(going & (now.state == State.CHECK) & (part == sizes.parts - 1)),
-            op.count.eq(count), op.run.eq(Mux(now.columns > 3, 3, (now.columns - 1)[:2])), op.place.eq(self.place),
+            op.count.eq(count), op.place.eq(self.place),
+            op.run.eq(Mux(now.columns[2:].any(), 3, Cat(~now.columns[0], ~now.columns[:2].xor()))),  # columns - 1
             op.active.eq(Cat(count > part * sizes.lanes + lane for lane in range(sizes.lanes))),
         ]
         m.d.sync += [op[name].eq(now[name]) for name in ("first_column", "first_row", "one_row", "raw", "coded", "bad",

