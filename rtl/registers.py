@@ -47,7 +47,7 @@ class HostRegisters(wiring.Component):
     start, clear: pulses to the sequencer. entry: address at which the program starts.
     running, done, failed, clearing, error_code, error_information, pc: as the sequencer shows them.
     counter_index, counter_value: as `Counters` has them; the value comes one cycle after the index.
-    semaphores: the counts. give: what the host gives them. feeding: it will give more. pages: what the register PAGES reads.
+    semaphores: the counts. give: what the host gives them. feeding: it will give more. pages: what PAGES reads.
     interrupt: 1 while an event that is enabled has happened and has not been cleared.
     """
 

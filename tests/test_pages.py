@@ -100,8 +100,8 @@ def test_too_few_pages_without_external_memory_say_so() -> None:
                       "machine", check=True)
     tensor = r"[\w.]+"
     for seed in range(2):
-        with pytest.raises(UserError, match=f"no page was left for {tensor}: the program may use .* pages of 256 bytes, "
-                                            "its samples needed .*--margin, or for a machine with external memory"):
+        with pytest.raises(UserError, match=f"no page was left for {tensor}: the program may use .* pages of 256 bytes,"
+                                            " its samples needed .*--margin, or for a machine with external memory"):
             session.infer(random_inputs(graph, seed))
     again = Session(compile_graph(graph, config, Goal("memory", codec="pages", cascades=False)), "machine", check=True)
     again._machine.memory[:] = session._machine.memory  # whatever the failed run left there
@@ -114,8 +114,9 @@ def test_too_few_pages_without_external_memory_say_so() -> None:
 def test_slots_move_fewer_bytes(name: str, memory: int) -> None:
     """Tensors that the unified memory has no room for go outside, packed or as they are."""
     graph = ZOO[name]()
-    sessions = [Session(compile_graph(graph, EDGE, Goal("memory", memory=memory, codec=codec, cascades=False)), "machine",
-                        check=True) for codec in ("off", "slots")]
+    artefacts = [compile_graph(graph, EDGE, Goal("memory", memory=memory, codec=codec, cascades=False))
+                 for codec in ("off", "slots")]
+    sessions = [Session(artefact, "machine", check=True) for artefact in artefacts]
     moved = []
     for session in sessions:
         session.infer(random_inputs(graph))

@@ -68,5 +68,5 @@ def test_lives_in_cycles() -> None:
 
 def test_regions_are_in_order() -> None:
     artefact: Any = SimpleNamespace(sizes={"program": 64, "parameters": 0, "weights": 32, "tables": 8,
-                                           "activations": 500, "total": 604, "capacity": 1000})
+                                           "activations": 500, "total": 604, "capacity": 1000}, pages=None)
     assert regions(artefact) == [Region("program", 0, 64), Region("weights", 64, 32), Region("tables", 96, 8)]

@@ -116,7 +116,8 @@ def _does_not_fit(s: Schedule, config: Config, buffers: list[Buffer], used: dict
     graph = s.network.graph
     missing = used["total"] - used["capacity"]
     _, step = lower_bound(buffers, config.word_bytes)
-    alive = sorted((b for b in buffers if b.first <= step <= b.last and b.name in graph.tensors), key=lambda b: -b.size)
+    alive = sorted((b for b in buffers if b.name in graph.tensors
+                    and any(first <= step <= last for first, last in b.lives)), key=lambda b: -b.size)
     tensors = ", ".join(f"{b.name if len(b.name) <= NAME else b.name[:NAME] + '...'} "
                         f"{'x'.join(map(str, graph.tensors[b.name].shape))} ({b.size})" for b in alive[:4])
     where = s.plans[s.order[min(max(step, 0), len(s.order) - 1)].node].node.name

@@ -209,10 +209,8 @@ def plan_pool(network: Network, tag: int, node: Pool2D) -> NodePlan:
     plan = NodePlan(node, "vector", node.output)
     if out.shape[:2] == (1, 1) and not any(node.padding) and not node.exclude_padding:
         pieces = 1 if network.stripes is None else network.stripes.get(out.name, 1)
-        if pieces > 1:
-            # as few bytes of sums as of rows that wait to be summed
-            best = max(2, round((x.bytes / (4 * out.shape[2])) ** 0.5))
-            return _plan_global(network, tag, node, plan, even(node.kernel[0], min(pieces, best, node.kernel[0])))
+        if pieces > 1 and node.kernel[0] > 1:
+            return _plan_global(network, tag, node, plan, even(node.kernel[0], min(pieces, node.kernel[0])))
 
     def needs(block: Block) -> list[Rows]:
         start = block.y * node.strides[0] - node.padding[0]
@@ -233,32 +231,37 @@ def plan_pool(network: Network, tag: int, node: Pool2D) -> NodePlan:
 
 
 def _plan_global(network: Network, tag: int, node: Pool2D, plan: NodePlan, stripes: list[tuple[int, int]]) -> NodePlan:
-    """One window over everything: sums (or maxima) of stripes (first row, rows), and then of those, so that the rows
-    need not all be there at the same time."""
+    """One window over everything: the sum (or maximum) of a stripe (first row, rows), and of that and those before, so
+    that the rows need not all be there at the same time."""
     x, out = network.tensor(node.inputs[0]), network.tensor(node.output)
     zero_in, zero_out = (0, 0) if node.raw else (x.zero_point, out.zero_point)
     size = 4 * out.shape[2]
-    plan.scratch = size * len(stripes)
+    plan.scratch = 2 * size  # of all stripes before, and of the last one
     common = {"reduce": isa.MAX if node.mode == "max" else isa.SUM, "wy_step": 1, "wx_step": 1, "ny": 1, "nx": 1,
               "elems": out.shape[2], "elems_last": out.shape[2]}
 
     def reduce_stripe(e: Emitter, number: int, first: int, rows: int) -> None:
-        part = Region(e.scratch(tag) + number * size, size)
+        part = Region(e.scratch(tag) + min(number, 1) * size, size)
         low, high = LIMITS["int32"]
         e.program.add(isa.VECTOR, e.place(x.name).regions(first, first + rows), [part], tag=tag,
                       **{**pixel_fields(e, x, first), "source": isa.MEMORY, "tiles": 1, "out_type": isa.INT32,
                          "params": scalars(e, [(zero_in, 1)], 0), "wy": rows, "wx": node.kernel[1], "low": low,
                          "high": high, "c": part.address, **common, "y_start": first})
 
-    def reduce_parts(e: Emitter) -> None:
+        if number == 0:
+            return
         at = e.scratch(tag)
-        add_vector(e, tag, node.output, Block(0, 0, 1, 1), [Region(at, plan.scratch)], **common, a=at, a_row=size,
-                a_pixel=size, height=len(stripes), width=1, wy=len(stripes), wx=1, in_type=isa.INT32,
-                params=scalars(e, [(0, node.multiplier)], node.shift), zero_point=zero_out, rounding=node.rounding,
-                low=node.low, high=node.high)
+        both = {**common, "a": at, "a_row": size, "a_pixel": size, "height": 2, "width": 1, "wy": 2, "wx": 1,
+                "in_type": isa.INT32}
+        if number < len(stripes) - 1:
+            e.program.add(isa.VECTOR, [Region(at, 2 * size)], [Region(at, size)], tag=tag, source=isa.MEMORY, tiles=1,
+                          out_type=isa.INT32, params=scalars(e, [(0, 1)], 0), low=low, high=high, c=at, **both)
+            return
+        add_vector(e, tag, node.output, Block(0, 0, 1, 1), [Region(at, 2 * size)], **both,
+                   params=scalars(e, [(0, node.multiplier)], node.shift), zero_point=zero_out, rounding=node.rounding,
+                   low=node.low, high=node.high)
 
     for number, (first, rows) in enumerate(stripes):
         plan.pieces.append(Piece(tag, Block(0, 0, 1, 1), [(x.name, first, first + rows)],
                                  partial(reduce_stripe, number=number, first=first, rows=rows)))
-    plan.pieces.append(Piece(tag, Block(0, 0, 1, 1), [], reduce_parts))
     return plan

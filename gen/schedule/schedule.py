@@ -1,5 +1,6 @@
 """Space and time of a network on a machine: how it is cut, in which order it is made, where everything lies."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ from systolith.gen.emit.plan import Network, NodePlan, Piece, constants, scratch
 from systolith.gen.graph import Graph
 from systolith.rtl.config import Config
 
-from .memory import Buffer
+from .memory import Buffer, Life
 from .order import cascade, layer_by_layer, spread
 from .storage import find_rings, work_in_place
 
@@ -50,30 +51,34 @@ class Schedule:
         return out
 
     def activations(self) -> list[Buffer]:
-        """What tensors, and values in between, need of the memory, each from one position in the order to another, both
-        included. Inputs are there before the first piece, outputs after the last."""
+        """What tensors, and values in between, need of the memory: steps are positions in the order. Inputs are there
+        before the first piece, outputs after the last. In between a tensor's bytes are its own while a row in them is
+        still to be read."""
         graph, views = self.network.graph, self.network.views
         lives = _Lives()
 
-        def tensor(name: str, position: int) -> None:
+        def tensor(name: str, position: int, first: int, end: int) -> None:
             if name in self.network.streams:
                 return
             owner = home(name, views)
             whole = graph.tensors[owner]
-            rows = self.rings.get(owner, whole.shape[0])
-            lives.use(owner, whole.bytes // whole.shape[0] * rows, position)
+            height, rows = whole.shape[0], self.rings.get(owner, whole.shape[0])
+            while name in views and views[name].same_rows:
+                name = views[name].of
+            lives.use(owner, whole.bytes // height * rows, position,
+                      range(first, end) if name == owner else range(height))
 
         for name in graph.inputs:
-            tensor(name, -1)
+            tensor(name, -1, 0, graph.tensors[name].shape[0])
         for position, piece in enumerate(self.order):
             plan = self.plans[piece.node]
-            for name, _, _ in piece.needs:
-                tensor(name, position)
-            tensor(plan.output, position)
+            for need in piece.needs:
+                tensor(need[0], position, *need[1:])
+            tensor(plan.output, position, piece.block.y, piece.block.end)
             if plan.scratch:
                 lives.use(scratch(piece.node), plan.scratch, position)
         for name in graph.outputs:
-            tensor(name, len(self.order))
+            tensor(name, len(self.order), 0, graph.tensors[name].shape[0])
         return lives.buffers()
 
     def constants(self) -> list[Buffer]:
@@ -88,17 +93,33 @@ class Schedule:
 
 
 class _Lives:
-    """Collects uses of buffers."""
+    """Collects uses of buffers, by row where they have some: a row's bytes are its own from its first use to its last.
+    """
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[int, int, int]] = {}
+        self._sizes: dict[str, int] = {}
+        self._rows: dict[str, dict[int, tuple[int, int]]] = {}
 
-    def use(self, name: str, size: int, position: int) -> None:
-        _, first, last = self._found.get(name, (size, position, position))
-        self._found[name] = (size, min(first, position), max(last, position))
+    def use(self, name: str, size: int, position: int, rows: range = range(1)) -> None:
+        self._sizes.setdefault(name, size)
+        found = self._rows.setdefault(name, {})
+        for row in rows:
+            first, last = found.get(row, (position, position))
+            found[row] = (min(first, position), max(last, position))
 
     def buffers(self) -> list[Buffer]:
-        return [Buffer(name, *life) for name, life in self._found.items()]
+        return [Buffer(name, size, _together(self._rows[name].values())) for name, size in self._sizes.items()]
+
+
+def _together(lives: Iterable[Life]) -> tuple[Life, ...]:
+    """Lives in order, those that touch as one."""
+    out: list[Life] = []
+    for first, last in sorted(lives):
+        if out and first <= out[-1][1] + 1:
+            out[-1] = (out[-1][0], max(out[-1][1], last))
+        else:
+            out.append((first, last))
+    return tuple(out)
 
 
 def schedule(graph: Graph, config: Config, stripes: "Stripes | None" = None, fixed: set[str] | None = None) -> Schedule:

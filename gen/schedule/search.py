@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from systolith.gen.graph import Feed, Graph
 from systolith.rtl.config import Config
 
-from .memory import lower_bound
+from .memory import Buffer, lower_bound
 from .packing import Packing
 from .schedule import Schedule, Stripes, schedule
 from .streams import Crossings, pages_in_use, stream_of, streamable
@@ -107,7 +107,8 @@ class Search:
             s = schedule(part, self._config, Stripes([own], [stripes]), fixed)
             buffers = s.activations()
             if kept:  # until after the segment
-                buffers = [b if b.name not in kept else type(b)(b.name, b.size, b.first, len(s.order)) for b in buffers]
+                buffers = [b if b.name not in kept else Buffer(b.name, b.size, ((b.first, len(s.order)),))
+                           for b in buffers]
             pages = 0
             if sizes and self._packing and not self._packing.outside:
                 order = [(piece.node, piece.block.y) for piece in s.order]
