@@ -1,6 +1,9 @@
 """Benchmarks: networks by name, measured at batch 1 with seeded inputs."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
+
+from numpy.typing import NDArray
 
 from systolith.gen.emit.artefact import Artefact
 from systolith.gen.errors import UserError
@@ -38,17 +41,17 @@ def check_benchmark_engine(engine: str) -> None:
 
 
 def measure(artefact: Artefact, engine: str, progress: Callable[..., None] | None = None,
-            seed: int = 1) -> Report:
+            seed: int = 1, inputs: dict[str, NDArray[Any]] | None = None) -> Report:
     """The report of one inference, compared with the golden model; of the cycle model, which has no values, its
-    prediction."""
+    prediction. inputs: seeded random ones if None."""
     check_benchmark_engine(engine)
     if engine == "model":
         from systolith.sim.model.session import measure as prediction
         return run_report(artefact, engine, artefact.config.name, None, prediction(artefact), LATENCY, seed=seed)
     session = Session(artefact, engine, check=True, progress=progress)
     try:
-        _, measurement = session.infer(random_inputs(artefact.graph, seed))
+        _, measurement = session.infer(inputs or random_inputs(artefact.graph, seed))
     finally:
         session.close()
     return run_report(artefact, engine, artefact.config.name, session.difference is None, measurement, LATENCY,
-                      seed=seed)
+                      seed=None if inputs else seed)

@@ -15,7 +15,7 @@ from systolith.gen.errors import UserError
 from systolith.gen.files import read_arrays, require_folder, require_writable, write_arrays, write_json, write_whole
 from systolith.gen.frontend import operators_table
 from systolith.gen.goal import CODECS, MARGIN, Goal
-from systolith.gen.networks import KINDS, artefact_of
+from systolith.gen.networks import KINDS, artefact_of, last_sample
 from systolith.gen.presets import PRESETS, preset
 from systolith.gen.run import ENGINES, Session, check_engine
 from systolith.gen.samples import integer_samples
@@ -181,7 +181,10 @@ def bench(
     layers: Annotated[bool, typer.Option("--layers", help="Also a table of the layers of each network.")] = False,
     json_file: JsonFile = None, report_folder: ReportFolder = None,
 ) -> None:
-    """Measures networks at batch 1 with seeded inputs: cycles, utilisation, memory, traffic, bit-exactness."""
+    """Measures networks at batch 1: cycles, utilisation, memory, traffic, bit-exactness.
+
+    Inputs are seeded random numbers; with --codec and --calibrate the last sample, of which the compiler sees nothing.
+    """
     config = configuration(preset_name, config_file, sets)
     goals = [Goal(one, memory, codec, cascades, margin)
              for one in ([optimise] if optimise else ["cycles"] if names else ["cycles", "memory"])]
@@ -196,7 +199,8 @@ def bench(
     reports = []
     for artefact in artefacts:
         note(f"{artefact.graph.name}, compiled for {artefact.optimise}, on {engine}")
-        reports.append(benchmarks.measure(artefact, engine, progress=note))
+        inputs = last_sample(artefact.graph, calibration) if calibration and artefact.codec != "off" else None
+        reports.append(benchmarks.measure(artefact, engine, progress=note, inputs=inputs))
     terminal = report.console()
     for made in reports if layers else ():
         terminal.print(report.layer_table(made))

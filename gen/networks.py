@@ -52,12 +52,17 @@ def _is_float(name: str) -> bool:
 
 
 def _some(graph: Graph, calibration: Calibration) -> list[dict[str, NDArray[Any]]]:
-    """A few of the calibration's samples as integers."""
+    """A few of the calibration's samples as integers, without the last one (`last_sample`) where there are more."""
     if isinstance(calibration, Mapping):
-        return integer_samples(graph, {name: array[:SAMPLES] for name, array in calibration.items()},
-                               "the calibration data")
+        return integer_samples(graph, {name: array[:min(SAMPLES, max(len(array) - 1, 1))]
+                                       for name, array in calibration.items()}, "the calibration data")
     return [{name: quantise_input(graph, name, sample[name]) for name in graph.inputs}
             for sample in islice(calibration, SAMPLES)]
+
+
+def last_sample(graph: Graph, calibration: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """An input of a user's own to measure with."""
+    return integer_samples(graph, {name: array[-1:] for name, array in calibration.items()}, "the calibration data")[0]
 
 
 def artefact_of(name: str, config: Config, calibration: Calibration | None = None, *, compiled: Config | None = None,

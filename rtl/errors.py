@@ -23,6 +23,8 @@ class ErrorCode(enum.IntEnum):
     """PACK found no page, neither on the chip nor outside (information: its tag)."""
     DAMAGED_STREAM = 8
     """UNPACK found a tile that is damaged, or none (information: its tag)."""
+    MISUSED_STREAM = 9
+    """PACK or UNPACK asked for what its stream cannot do, as to open one that is in use (information: `PagerError`)."""
 
 
 class MachineStopped(RuntimeError):

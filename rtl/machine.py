@@ -238,7 +238,9 @@ class Machine(wiring.Component):
             wiring.connect(m, pager.responses[index], response)
         wiring.connect(m, registers.give, self._semaphores.gives[len(self.units) + 1])
         fault = Signal(Fault)
-        with m.If(pack.out_of_pages):
+        with m.If(pager.error):
+            m.d.comb += [fault.code.eq(ErrorCode.MISUSED_STREAM), fault.information.eq(pager.code)]
+        with m.Elif(pack.out_of_pages):
             m.d.comb += [fault.code.eq(ErrorCode.OUT_OF_PAGES), fault.information.eq(pack.out_of_pages_tag)]
         with m.Elif(unpack.damaged):
             m.d.comb += [fault.code.eq(ErrorCode.DAMAGED_STREAM), fault.information.eq(unpack.damaged_tag)]

@@ -11,9 +11,11 @@ from systolith.gen.goal import Goal
 from systolith.gen.run import Session
 from systolith.gen.schedule import streams
 from systolith.gen.zoo import ZOO
+from systolith.rtl import isa
 from systolith.rtl.errors import MachineStopped
-from systolith.rtl.isa import PACK, UNPACK, Instruction
+from systolith.rtl.isa import PACK, UNPACK, Instruction, InstructionType
 from systolith.sim.golden.execute import random_inputs
+from systolith.sim.machine.machine import Machine
 from systolith.sim.rtl.session import RtlSession
 from tests.random_graphs import RandomGraph
 from tests.test_rtl_machine import CONFIG
@@ -89,6 +91,17 @@ def _program(*instructions: Instruction, memory: bytes = b""):
     return dataclasses.replace(artefact, program=words, memory=image, feeds=[])
 
 
+def _stops(instructions: list[Instruction], name: str) -> None:
+    """Both the Verilog and the instruction model stop with the error."""
+    artefact = _program(*instructions, isa.END())
+    session = RtlSession(artefact, "verilator")
+    with pytest.raises(MachineStopped, match=name):
+        session.infer({})
+    session.close()
+    with pytest.raises((MachineStopped, ValueError), match=name if "_STREAM" in name else "must"):
+        Machine(PAGED, artefact.memory, bytes(1 << 18)).run()
+
+
 TILE = {"rows": 2, "bands": 1, "columns": 4, "columns_last": 4, "across": 1, "channels": 8, "b": 1024, "limit": 9}
 """A tile of 64 values."""
 
@@ -96,12 +109,18 @@ TILE = {"rows": 2, "bands": 1, "columns": 4, "columns_last": 4, "across": 1, "ch
 @pytest.mark.parametrize("change", ["rows", "bands", "columns", "columns_last", "across", "channels", "wide", "large",
                                     "steps"])
 @pytest.mark.parametrize("kind", [PACK, UNPACK])
-def test_illegal_operands(kind, change: str) -> None:
-    from systolith.rtl.isa import END
+def test_illegal_operands(kind: InstructionType, change: str) -> None:
     fields = dict(TILE, open=kind is PACK, readers=int(kind is PACK))
     fields |= {"wide": {"columns_last": 5}, "large": {"columns": 200, "channels": 24},
                "steps": {"columns": 300, "channels": 1}}.get(change, {change: 0})
-    session = RtlSession(_program(kind(**{name: int(value) for name, value in fields.items()}), END()), "verilator")
-    with pytest.raises(MachineStopped, match="ILLEGAL_OPERAND"):
-        session.infer({})
-    session.close()
+    _stops([kind(**{name: int(value) for name, value in fields.items()})], "ILLEGAL_OPERAND")
+
+
+def test_misused_and_missing_streams() -> None:
+    pack, unpack = PACK(**TILE, open=1, readers=1), UNPACK(**TILE)
+    _stops([PACK(**TILE)], "MISUSED_STREAM")
+    _stops([pack, pack], "MISUSED_STREAM")
+    _stops([unpack], "MISUSED_STREAM")
+    ready = {"signal0": 3, "signal0_count": 1}
+    _stops([PACK(**TILE, open=1, readers=1, **ready), UNPACK(**TILE, wait0=3, wait0_count=1),
+            UNPACK(**TILE | {"rows": 3}), UNPACK(**TILE, reader=0)], "DAMAGED_STREAM")

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
 
-
 Life = tuple[int, int]
 """From one step to another, both included."""
 RECTANGLES = 1500

@@ -113,11 +113,12 @@ class Pages:
             self._readers.pop((i.stream, i.reader), None)
 
     def _ask(self, i: Instruction, kind: Kind, count: int = 0) -> int | None:
-        """Asks the pager; the page, or None. RuntimeError for what no correct program asks."""
+        """Asks the pager; the page, or None."""
         before = self.pager.code
         answer = self.pager.request(kind, i.stream, i.reader, count)
         if self.pager.code != before:
-            raise RuntimeError(f"{i.kind.name} misuses stream {i.stream}: {self.pager.code.name}")
+            raise MachineStopped(f"the machine stopped with MISUSED_STREAM: {i.kind.name} of layer {i.tag}, stream "
+                                 f"{i.stream}: {self.pager.code.name}", ErrorCode.MISUSED_STREAM, self.pager.code)
         return answer.page if answer.ok else None
 
     def _place(self, i: Instruction, page: int, byte: int, size: int) -> NDArray[np.uint8]:
@@ -133,7 +134,7 @@ class Pages:
     def _write(self, i: Instruction, data: bytes) -> None:
         at = self._writers.get(i.stream)
         if at is None:
-            raise RuntimeError(f"PACK into stream {i.stream}, which is not open")
+            at = self._writers[i.stream] = _Place()  # the pager says that it is not open
         for piece in range(0, len(data), PIECE):
             if at.page is None or at.byte == self._config.page_bytes:
                 at.page, at.byte = self._ask(i, Kind.EXTEND), 0
