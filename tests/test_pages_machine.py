@@ -20,7 +20,7 @@ from systolith.sim.rtl.session import RtlSession
 from tests.random_graphs import RandomGraph
 from tests.test_rtl_machine import CONFIG
 
-PAGED = CONFIG.replace(page_bytes=64, outside_pages=1024)
+PAGED = CONFIG.replace(codec_lanes=8, page_bytes=64, outside_pages=1024)
 
 
 @pytest.fixture(autouse=True)

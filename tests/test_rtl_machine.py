@@ -21,7 +21,7 @@ from tests.random_graphs import RandomGraph
 from tests.vector_cases import Cases
 
 CONFIG = preset("edge").replace(rows=4, cols=5, word_bytes=8, banks=4, vector_lanes=4, memory_bytes=1 << 17,
-                                accumulator_rows=64, external_bytes=4, watchdog_cycles=2048)
+                                accumulator_rows=64, external_bytes=4, watchdog_cycles=2048, codec_lanes=0)
 
 
 def program(*instructions):
