@@ -19,7 +19,7 @@ _STARTED = time.time()
 
 def _files() -> list[Path]:
     """What the Verilog is made by: the hardware's files and the emitter."""
-    return [*sorted((_ROOT / "rtl").glob("*.py")), _ROOT / "gen" / "verilog.py"]
+    return [*sorted((_ROOT / "rtl").rglob("*.py")), _ROOT / "gen" / "verilog.py"]
 
 
 @cache

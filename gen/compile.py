@@ -14,7 +14,7 @@ from systolith.gen.passes.integer import run_integer_passes
 from systolith.gen.schedule.memory import Buffer, lower_bound, place
 from systolith.gen.schedule.schedule import LEAD, Schedule, schedule
 from systolith.gen.schedule.search import Search
-from systolith.rtl import isa
+from systolith.rtl import assembly, isa
 from systolith.rtl.config import Config
 from systolith.rtl.isa import FieldError, Instruction
 
@@ -104,7 +104,7 @@ def _finish(emitter: Emitter, layout: Layout, scratch_byte: int, slots: int) -> 
     if layout.ring_tiles:
         start.append(isa.SYNC(signal0=WEIGHT_FREE, signal0_count=layout.ring_tiles))
     instructions, numbers = emitter.program.instructions(start, scratch_byte)
-    return isa.assemble(instructions, slots), numbers
+    return assembly.assemble(instructions, slots), numbers
 
 
 def _layers(s: Schedule, macs: dict[str, int]) -> list[Layer]:

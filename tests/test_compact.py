@@ -4,9 +4,10 @@ import random
 
 import pytest
 
-from systolith.rtl import isa
+from systolith.rtl import assembly
+from systolith.rtl.assembly import Expander, assemble
 from systolith.rtl.errors import ErrorCode
-from systolith.rtl.isa import ADDRESS, ARRAY, COMPACT, END, LOOP, NEXT, SYNC, VECTOR, Expander, Instruction, assemble
+from systolith.rtl.isa import ADDRESS, ARRAY, COMPACT, END, LOOP, NEXT, SYNC, VECTOR, Instruction
 from tests.streams import check, read_server, simulate, stalls
 from tests.test_sequencer import UNITS, accept_all, image, make, random_instruction, run, status, walk
 
@@ -43,7 +44,7 @@ def test_programs_come_back(slots: int) -> None:
             found.append(instruction)
         assert found == program
         assert len(words) < sum(one.kind.length for one in program)
-        assert len(isa.disassemble(words, slots)) == len(program)
+        assert len(assembly.disassemble(words, slots)) == len(program)
 
 
 def test_more_slots_make_shorter_programs() -> None:
@@ -112,7 +113,7 @@ def test_errors(case: str) -> None:
         assert ctx.get(dut.failed) and status(ctx, dut) == (code, information)
     simulate(dut, host, background=[read_server(dut.memory, image(words))])
     expander, at = Expander(4), 0
-    with pytest.raises(isa.IllegalInstruction, match=f"at {information:#x}"):
+    with pytest.raises(assembly.IllegalInstruction, match=f"at {information:#x}"):
         while True:
             _, at = expander.expand(words, at)
 
@@ -137,3 +138,17 @@ def test_the_end_of_memory() -> None:
                 seen.append(valid)
         simulate(dut, host, background=[read_server(dut.memory, memory), watch])
         assert sum(seen) == VECTOR.length + (VECTOR.length if not missing else 1)
+
+
+def test_a_run_keeps_nothing_for_the_next() -> None:
+    dut = make()
+    memory = image([*VECTOR().encode(), *END().encode()])
+    memory[2048:2056] = image([HEADER, 0])[:8]
+
+    async def host(ctx):
+        await accept_all(ctx, dut)
+        await run(ctx, dut)
+        assert ctx.get(dut.done)
+        await run(ctx, dut, 2048)
+        assert ctx.get(dut.failed) and status(ctx, dut) == (ErrorCode.ILLEGAL_INSTRUCTION, 2048)
+    simulate(dut, host, background=[read_server(dut.memory, memory)])

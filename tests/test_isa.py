@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth.lib import data
 
-from systolith.rtl import isa
+from systolith.rtl import assembly, isa
 
 
 @pytest.mark.parametrize("kind", isa.TYPES, ids=lambda kind: kind.name)
@@ -18,7 +18,7 @@ def test_round_trip(kind):
                 values[name] = int(random.integers(low, low + (1 << field.width)))
         instruction = kind(**values)
         words = instruction.encode()
-        assert len(words) == kind.length and isa.decode(words) == instruction
+        assert len(words) == kind.length and assembly.decode(words) == instruction
         bits = sum(word << 32 * i for i, word in enumerate(words))
         view = data.Const(kind.layout(), bits)
         for name, value in instruction.values.items():
@@ -34,8 +34,8 @@ def test_a_value_out_of_range_is_named():
 
 @pytest.mark.parametrize("words", [[0], [0xFF], [isa.ARRAY.opcode | 5 << 8], [isa.LOOP.opcode | 2 << 8]])
 def test_what_is_no_instruction(words):
-    with pytest.raises(isa.IllegalInstruction):
-        isa.decode(words)
+    with pytest.raises(assembly.IllegalInstruction):
+        assembly.decode(words)
 
 
 def test_units_of_opcodes():
@@ -50,5 +50,5 @@ def test_the_document_names_every_field():
         assert f"## {kind.name} " in text
         for name in kind.fields:
             assert f"`{name}`" in text
-    assert isa.disassemble(isa.SYNC(wait0=1, wait0_count=2).encode() + isa.END().encode()) == [
+    assert assembly.disassemble(isa.SYNC(wait0=1, wait0_count=2).encode() + isa.END().encode()) == [
         "000000  SYNC wait0=1 wait0_count=2", "00000c  END"]

@@ -14,7 +14,7 @@ from systolith.gen.networks import artefact_of
 from systolith.gen.presets import preset
 from systolith.gen.run import Session, random_inputs
 from systolith.gen.zoo.gemm import gemm
-from systolith.rtl import isa
+from systolith.rtl import assembly, isa
 from systolith.rtl.semaphores import Semaphores
 from systolith.sim.machine.machine import Deadlock, MachineError
 from systolith.sim.model import predict
@@ -180,14 +180,14 @@ def test_a_port_moves_one_beat_a_cycle():
 
 @pytest.mark.parametrize("kind", isa.TYPES, ids=lambda kind: kind.name)
 def test_decoding(kind):
-    """Fields as `isa.decode` gives them, at the ends of their ranges too."""
+    """Fields as `assembly.decode` gives them, at the ends of their ranges too."""
     random = np.random.default_rng(kind.opcode)
     for _ in range(20):
         values = {name: int(random.choice([0, 1, (1 << f.width - f.signed) - 1, -f.signed << f.width - 1]))
                   for name, f in kind.fields.items() if name not in ("opcode", "length")}
         words = [7, *kind(**values).encode()]
-        found, fields, end = decode(words, 1, isa.Expander())
-        assert found is kind and vars(fields) == isa.decode(words, 1).values and end == len(words)
+        found, fields, end = decode(words, 1, assembly.Expander())
+        assert found is kind and vars(fields) == assembly.decode(words, 1).values and end == len(words)
 
 
 WIDE = CONFIG.replace(word_bytes=16)

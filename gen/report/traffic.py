@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from systolith.rtl import isa
+from systolith.rtl import assembly, isa
 from systolith.rtl.config import Config
 from systolith.rtl.isa import Instruction
 
@@ -12,8 +12,8 @@ _SIZES = {isa.INT8: 1, isa.INT16: 2, isa.INT32: 4}
 
 
 def executed(words: list[int], slots: int = 1) -> Iterator[tuple[Instruction, int]]:
-    """Each instruction of a program up to END, in order, and how often it is executed; slots: see `isa.Expander`."""
-    at, loops, expander = 0, [1], isa.Expander(slots)
+    """Each instruction of a program up to END, in order, and how often it is executed; `slots`: see `Expander`."""
+    at, loops, expander = 0, [1], assembly.Expander(slots)
     while at < len(words):
         instruction, at = expander.decode(words, at)
         yield instruction, loops[-1]

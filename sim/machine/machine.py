@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.rtl import isa
+from systolith.rtl import assembly, isa
 from systolith.rtl.config import Config
 from systolith.rtl.isa import Instruction
 from systolith.sim.golden.array import input_tiles
@@ -94,14 +94,14 @@ class Machine:
         words = self.memory[:self.memory.size // 4 * 4].view("<u4")
         registers = [0] * isa.ADDRESS_REGISTERS
         loops: list[list[int]] = []
-        expander = isa.Expander(self.config.instruction_slots)
+        expander = assembly.Expander(self.config.instruction_slots)
         at = entry // 4
         mask = (1 << isa.ADDRESS_BITS) - 1
         while True:
             start = at
             try:
                 instruction, length = expander.decode(words[at:at + isa.LONGEST].tolist(), 0)
-            except isa.IllegalInstruction:
+            except assembly.IllegalInstruction:
                 raise MachineError(f"ILLEGAL_INSTRUCTION at {4 * at:#x}") from None
             at += length
             if instruction.kind is isa.END:

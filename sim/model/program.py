@@ -4,7 +4,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-from systolith.rtl import isa
+from systolith.rtl import assembly, isa
 from systolith.sim.machine.machine import MachineError
 
 Fields = Any
@@ -25,11 +25,11 @@ def _places(opcode: int) -> tuple[tuple[str, int, int, int, int], ...]:
     return tuple(out)
 
 
-def decode(words: list[int], at: int, expander: isa.Expander) -> tuple[isa.InstructionType, Fields, int]:
+def decode(words: list[int], at: int, expander: assembly.Expander) -> tuple[isa.InstructionType, Fields, int]:
     """The instruction that starts at `words[at]`, with the values that `expander` would give it; the index after it."""
     try:
         whole, end = expander.expand(words, at)
-    except isa.IllegalInstruction:
+    except assembly.IllegalInstruction:
         raise MachineError(f"ILLEGAL_INSTRUCTION at {4 * at:#x}") from None
     kind = isa.BY_OPCODE[whole[0] & 0xFF]
     values = {}
@@ -41,11 +41,11 @@ def decode(words: list[int], at: int, expander: isa.Expander) -> tuple[isa.Instr
 
 def moves_out(words: list[int], at: int, slots: int) -> bool:
     """Whether a program has an instruction for the mover out."""
-    expander, opcode = isa.Expander(slots), 0
+    expander, opcode = assembly.Expander(slots), 0
     while opcode not in (isa.END.opcode, isa.MOVE_OUT.opcode):
         try:
             whole, at = expander.expand(words, at)
-        except isa.IllegalInstruction:
+        except assembly.IllegalInstruction:
             return False
         opcode = whole[0] & 0xFF
     return opcode == isa.MOVE_OUT.opcode

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator
 
-from systolith.rtl import isa
+from systolith.rtl import assembly, isa
 from systolith.sim.machine.machine import MachineError
 
 from .program import Fields, decode
@@ -35,7 +35,7 @@ class Sequencer(Unit):
         jump = JUMP + self.shared.banks.aligned_latency
         at, time = self._entry, jump
         loops: list[list[int]] = []
-        expander = isa.Expander(self.config.instruction_slots)
+        expander = assembly.Expander(self.config.instruction_slots)
         while True:
             self.clock = time
             start, compact = at, self._words[at] & isa.COMPACT if at < len(self._words) else 0
