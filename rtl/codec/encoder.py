@@ -86,6 +86,7 @@ class Encoder(wiring.Component):
             units.taken.eq(coder.taken), units.ends.eq(coder.ends), units.units.eq(coder.units),
             output.coded.eq(units.coded), output.done.eq(units.done), units.accept.eq(output.accept),
             units.order_address.eq(output.order_address), output.order.eq(units.order),
+            units.order_read.eq(output.order_read), units.read.eq(output.read),
             units.addresses.eq(output.addresses), output.units.eq(units.values),
             load.released.eq(output.released),
         ]
@@ -104,6 +105,8 @@ class Encoder(wiring.Component):
             write, read = values.write_port(), values.read_port()
             m.d.comb += [write.addr.eq(load.write.address), write.en.eq(load.write.valid),
                          write.data.eq(load.write.data), read.addr.eq(address), answer.eq(read.data)]
+            if name == "sent":
+                m.d.comb += read.en.eq(output.read)
         m.submodules.symbols = symbols = memory.Memory(
             shape=lanes * symbol_layout().size, depth=1 << ring_bits(STEPS, lanes), init=[])
         write, read = symbols.write_port(), symbols.read_port()
@@ -119,6 +122,8 @@ class Encoder(wiring.Component):
             write, read = modes.write_port(), modes.read_port()
             m.d.comb += [write.addr.eq(at), write.en.eq(choice.modes.valid), write.data.eq(choice.modes.modes),
                          read.addr.eq(address), answer.eq(read.data)]
+            if name == "sent":
+                m.d.comb += read.en.eq(output.read)
         m.d.sync += at.eq(at + choice.modes.valid)
 
     def _tiles(self, m: Module, load: TileLoader, statistics: Statistics, choice: ModeChoice, coder: Coder,

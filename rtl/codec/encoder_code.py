@@ -18,7 +18,7 @@ from .tables import (
     Z,
 )
 
-LATENCY = 7
+LATENCY = 6
 """Cycles from a symbol to its code."""
 
 _THRESHOLDS = 7
@@ -35,9 +35,10 @@ class Leaf(data.Struct):
 
 
 class Code(data.Struct):
-    """`length` bits, the first is the lowest; those above are 0."""
+    """`length` bits, the first is the lowest: `shift` zeros, then those of `body`; those above are 0."""
 
-    bits: unsigned(LONGEST_CODE)
+    body: unsigned(9)
+    shift: unsigned(3)
     length: unsigned(5)
 
 
@@ -159,11 +160,11 @@ class CodePair(wiring.Component):
         low = ranks[3] >= roms["third"].data
         m.d.comb += roms["leaves"].addr.eq(Cat(Mux(special[3], runs[3], Cat(low, upper)), special[3], code))
         leaf = Leaf(roms["leaves"].data)
-        # Stage 6: the class and what follows it; stage 7: in place.
+        # Stage 6: the class and what follows it.
         extra = Signal(8, name=f"extra_{lane}", reset_less=True)
         shift, one = later(Mux(const[4], 0, leaf.shift), "shift"), later(leaf.one, "one")
         length = later(Mux(const[4], 8, Mux(none[4], 0, leaf.length)), "length_6")
         plain, silent = later(const[4], "const_6"), later(none[4] & ~const[4], "none_6")
         m.d.sync += extra.eq(Mux(const[4], value[4], ranks[4] - leaf.base))
         body = Mux(silent, 0, Mux(plain, extra, Cat(one, extra)))
-        m.d.sync += [self.o[lane].bits.eq(body << shift), self.o[lane].length.eq(length)]
+        m.d.comb += [self.o[lane].body.eq(body), self.o[lane].shift.eq(shift), self.o[lane].length.eq(length)]
