@@ -70,8 +70,8 @@ class Packer(wiring.Component):
                              given[slot].eq(Mux(direct.whole, direct.word.word_select(slot, UNIT_BITS), direct.unit))]
                 with m.If(~straight):
                     m.d.sync += given[slot].eq(0)
-            self._words(m, chosen, given, fills, next_word, complete)
             m.d.sync += [self.o.valid.eq(complete), self.o.payload.last.eq(last)]
+        self._words(m, chosen, given, fills, next_word, complete)
         with m.If(self.begin):
             m.d.sync += [left.eq(self.words), offset.eq(0)]
         return m
@@ -100,9 +100,10 @@ class Packer(wiring.Component):
             found = Signal(UNIT_BITS, name=f"found_{slot}")
             kept = Signal(UNIT_BITS, name=f"kept_{slot}")
             m.d.comb += found.eq(terms[0] | given[slot])
-            with m.If(fills[slot]):
+            with m.If(self.go & fills[slot]):
                 m.d.sync += kept.eq(found)
-            with m.If(complete & ~(fills[slot] & next_word[slot])):
+            with m.If(self.go & complete & ~(fills[slot] & next_word[slot])):
                 m.d.sync += kept.eq(0)
             target = self.o.payload.data.word_select(slot, UNIT_BITS)
-            m.d.sync += target.eq(Mux(fills[slot] & ~next_word[slot], found, kept))
+            with m.If(self.go):
+                m.d.sync += target.eq(Mux(fills[slot] & ~next_word[slot], found, kept))

@@ -90,11 +90,14 @@ class Streams(wiring.Component):
             m.d.comb += [takes[lane].eq(take), self.units.valid[lane].eq(write), self.units.units[lane].eq(unit)]
         return m
 
-    def _turning(self, m: Module, shape: Any, name: str, enable: Any, following: Any) -> Signal:
-        """The value of this phase, which becomes `following`; those of the others go round."""
+    def _turning(self, m: Module, shape: Any, name: str, enable: Any, following: Any, clear: Any = None) -> Signal:
+        """The value of this phase, which becomes `following`, or 0; those of the others go round."""
         turn = [Signal(shape, name=f"{name}_{place}") for place in range(LANES // self._lanes)]
         with m.If(enable):
             m.d.sync += [here.eq(there) for here, there in zip(turn, [*turn[1:], following], strict=True)]
+        if clear is not None:
+            with m.If(clear):
+                m.d.sync += turn[-1].eq(0)
         return turn[0]
 
     def _lane(self, m: Module, lane: int, moves: Any) -> tuple[Signal, Signal, Signal]:
@@ -123,9 +126,7 @@ class Streams(wiring.Component):
                     (part.pads & self.active[lane] & ~(part.second & wanted))),
         ]
         held_next, unit = Signal(UNIT_BITS, name=f"held_next_{lane}"), Signal(UNIT_BITS, name=f"unit_{lane}")
-        held = self._turning(m, UNIT_BITS, f"held_{lane}", turns, held_next)
+        held = self._turning(m, UNIT_BITS, f"held_{lane}", turns, held_next, turns & clears)
         m.d.comb += [unit.eq(held | (round_bits & from_place)),
                      held_next.eq(Mux(full, round_bits & ~from_place, held | round_bits))]
-        with m.If(clears):
-            m.d.comb += held_next.eq(0)
         return wanted, full, unit

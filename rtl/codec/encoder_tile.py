@@ -47,6 +47,7 @@ class Choice(data.Struct):
 class Chosen(data.Struct):
     """A tile whose modes are known; `single`: it has one row."""
 
+    centre: unsigned(8)
     c: unsigned(DIMENSION_BITS)
     groups: unsigned(GROUP_BITS)
     steps: unsigned(STEP_BITS)
@@ -106,9 +107,9 @@ def ones(bits: Iterable[Value]) -> Value:
 
 
 def symbol_layout() -> data.StructLayout:
-    """What coding needs of a value: ranks by predictor A, U and Z (RANK_CENTRE: it is the centre), contexts, what runs
-    of two and of four make of it. For a channel's first value, where all predictors are the same, `u` is the value."""
-    return data.StructLayout({"a": 8, "u": 8, "z": 8, "map": 4, "spread": 4, "two": Run, "four": Run})
+    """What coding needs of a value: the value, the mean of its neighbours and the upper one, contexts, what runs of two
+    and of four make of it."""
+    return data.StructLayout({"value": 8, "mean": 8, "upper": 8, "map": 4, "spread": 4, "two": Run, "four": Run})
 
 
 class Run(data.Struct):
@@ -120,3 +121,6 @@ class Run(data.Struct):
 
 RANK_CENTRE = 255
 """Stands for the rank of the centre, which has none."""
+
+FEW_PIXELS, MOST_PIXELS = 16, 256
+"""Pixels that the choice looks at: of tiles of FEW_PIXELS or less all, of others every other one of the first ones."""
