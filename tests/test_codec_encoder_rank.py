@@ -78,7 +78,7 @@ def test_codes(single: int) -> None:
                 contexts = [int(predictions(p, at(left), at(upper), centre)[1].item()) for p in "AZ"]
                 symbol = {"value": value, "mean": (left + upper + 1) >> 1, "upper": upper, "map": contexts[0],
                           "spread": contexts[1], "two": {"begins": 0, "covered": 0},
-                          "four": {"begins": 0, "covered": 0}}
+                          "four": {"begins": 0, "covered": 0}, "is_centre": int(value == centre)}
                 for lane in range(2):
                     ctx.set(dut.i[lane], {"symbol": symbol, "mode": modes[k][lane], "single": single,
                                           "first": firsts[k], "active": 1, "centre": centre})

@@ -4,15 +4,15 @@ from amaranth import Module, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from systolith.rtl.stream_fifo import StreamFifo
-
 from .encoder_choice import ModeChoice
 from .encoder_coder import Coder
 from .encoder_load import TileLoader
 from .encoder_output import TileOutput
+from .encoder_queue import TileQueue
 from .encoder_room import Room
 from .encoder_statistics import Statistics
 from .encoder_tile import (
+    MODE_STEPS,
     STEPS,
     STORED_STEPS,
     Choice,
@@ -22,7 +22,6 @@ from .encoder_tile import (
     Stored,
     Tile,
     check_lanes,
-    phase_bits,
     ring_bits,
     symbol_layout,
 )
@@ -113,12 +112,11 @@ class Encoder(wiring.Component):
         m.d.comb += [write.addr.eq(statistics.symbols.address), write.en.eq(statistics.symbols.valid),
                      write.data.eq(statistics.symbols.data), read.addr.eq(coder.symbols_address),
                      coder.symbols.eq(read.data)]
-        place = load.write.address[:ring_bits(STEPS, lanes)].shape()
-        at = Signal(place)
+        at = Signal(ring_bits(MODE_STEPS, lanes))
         for name, address, answer in (("coded", coder.modes_address, coder.modes),
                                       ("sent", output.modes_address, output.modes)):
             m.submodules[f"modes_{name}"] = modes = memory.Memory(
-                shape=MODE_BITS * lanes, depth=1 << ring_bits(STEPS, lanes), init=[])
+                shape=MODE_BITS * lanes, depth=1 << ring_bits(MODE_STEPS, lanes), init=[])
             write, read = modes.write_port(), modes.read_port()
             m.d.comb += [write.addr.eq(at), write.en.eq(choice.modes.valid), write.data.eq(choice.modes.modes),
                          read.addr.eq(address), answer.eq(read.data)]
@@ -129,25 +127,22 @@ class Encoder(wiring.Component):
     def _tiles(self, m: Module, load: TileLoader, statistics: Statistics, choice: ModeChoice, coder: Coder,
                output: TileOutput) -> None:
         """From stage to stage, where there is room for all of a tile in what the next one fills."""
-        lanes = self._lanes
-        m.submodules.stored = stored = StreamFifo(Stored, 2)
-        m.submodules.looked = looked = StreamFifo(Chosen, _TILES)
-        m.submodules.choices = choices = StreamFifo(Choice, _TILES + 1)
-        m.submodules.coding = coding = StreamFifo(Chosen, 2)
+        m.submodules.stored = stored = TileQueue(Stored, 2)
+        m.submodules.looked = looked = TileQueue(Chosen, _TILES)
+        m.submodules.choices = choices = TileQueue(Choice, 2 * _TILES)
+        m.submodules.coding = coding = TileQueue(Chosen, 2)
         m.submodules.symbol_room = symbol_room = Room(STEPS)
-        m.submodules.mode_room = mode_room = Room(STEPS * LANES // lanes)
         m.submodules.unit_room = unit_room = Room(STEPS)
         m.submodules.tile_room = tile_room = Room(2)
         connect(m, load.o, stored.i)
         connect(m, coding.o, output.i)
         given, begins = stored.o.payload, Signal()
-        parts = given.groups << phase_bits(lanes)
         m.d.comb += [
-            symbol_room.amount.eq(given.steps), mode_room.amount.eq(parts),
-            begins.eq(stored.o.valid & symbol_room.fits & mode_room.fits & looked.i.ready),
+            symbol_room.amount.eq(given.steps),
+            begins.eq(stored.o.valid & symbol_room.fits & looked.i.ready),
             statistics.i.valid.eq(begins), statistics.i.payload.eq(given),
             stored.o.ready.eq(begins & statistics.i.ready), looked.i.valid.eq(stored.o.ready),
-            symbol_room.take.eq(stored.o.ready), mode_room.take.eq(stored.o.ready),
+            symbol_room.take.eq(stored.o.ready),
             looked.i.payload.c.eq(given.tile.c), looked.i.payload.groups.eq(given.groups),
             looked.i.payload.steps.eq(given.steps), looked.i.payload.values.eq(given.values),
             looked.i.payload.single.eq(given.tile.h == 1), looked.i.payload.centre.eq(given.tile.centre),
@@ -164,7 +159,6 @@ class Encoder(wiring.Component):
             unit_room.take.eq(goes), tile_room.take.eq(goes),
             unit_room.give.eq(output.sent), unit_room.returned.eq(output.steps),
             tile_room.give.eq(output.sent), tile_room.returned.eq(1),
-            mode_room.give.eq(output.sent), mode_room.returned.eq(output.parts),
             symbol_room.give.eq(coder.read),
         ]
         reading = Signal.like(next_tile.steps)

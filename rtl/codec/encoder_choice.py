@@ -1,5 +1,7 @@
 """The encoder's choice of a mode for each channel of a tile."""
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
@@ -89,6 +91,13 @@ class ModeChoice(wiring.Component):
         ends = pixels[-1].valid & pixels[-1].over
         waiting = [Signal(_Lane, name=f"waiting_{lane}", reset_less=True) for lane in range(lanes)]
         place, leaves = Signal(range(lanes)), Signal()
+        given = []
+        for pair, sums in enumerate(rows):  # 0 where another pair's turn is
+            one = Signal.like(sums, name=f"given_{pair}", reset_less=True)
+            m.d.sync += one.eq(sums)
+            with m.If(place[1:] != pair):
+                m.d.sync += one.eq(0)
+            given.append(Value.cast(one))
         final, few, swaps = (Signal(name=name, reset_less=True) for name in ("final", "few", "swaps"))
         for lane in range(lanes):
             zero, alike = self._flags(m, lane, pixels)
@@ -103,7 +112,7 @@ class ModeChoice(wiring.Component):
         lane, row = Signal(_Lane), Signal(data.ArrayLayout(SUM_BITS, TABLE_MODES))
         number = Cat(place[0] ^ swaps, place[1:])
         m.d.comb += [lane.eq(Array(Value.cast(one) for one in waiting)[number]),
-                     row.eq(Array(Value.cast(one) for one in rows)[place[1:]] if lanes > 2 else rows[0])]
+                     row.eq(reduce(or_, given))]
         self._decide(m, lane, row, number, leaves, place == lanes - 1, final, few)
         return m
 
@@ -121,10 +130,8 @@ class ModeChoice(wiring.Component):
 
     def _decide(self, m: Module, lane: Any, sums: Any, number: Value, valid: Value, last: Value, final: Value,
                 few: Value) -> None:
-        """A lane's mode, three cycles later; after a tile's last one, the tag."""
-        row = Signal.like(sums, reset_less=True)
-        m.d.sync += row.eq(sums)
-        each = [(row[mode], Const(mode, range(TABLE_MODES))) for mode in range(TABLE_MODES)]
+        """A lane's mode, three cycles later; after a tile's last one, the tag. `sums` come a cycle after the rest."""
+        each = [(sums[mode], Const(mode, range(TABLE_MODES))) for mode in range(TABLE_MODES)]
         halves = [Signal(_Smallest, name=f"half_{k}", reset_less=True) for k in range(2)]
         for k, half in enumerate(halves):
             total, mode = smallest(smallest(each[4 * k], each[4 * k + 1]), smallest(each[4 * k + 2], each[4 * k + 3]))
@@ -148,7 +155,7 @@ class ModeChoice(wiring.Component):
             with m.If(three.valid & (three.number == k)):
                 m.d.sync += modes.word_select(k, MODE_BITS).eq(Mux(three.lane.active, best, 0))
         m.d.comb += [self.modes.modes.eq(modes), self.modes.valid.eq(complete)]
-        self._judge(m, row, one, three, price)
+        self._judge(m, sums, one, three, price)
 
     def _judge(self, m: Module, row: Any, come: Any, priced: Any, price: Value) -> None:
         """Sums of all channels, one mode for all against each its own; looked through in TABLE_MODES cycles."""

@@ -150,7 +150,7 @@ class CodePair(wiring.Component):
         m.d.sync += [value.eq(symbol.value), centre.eq(given.centre),
                      where.eq(Cat(Mux(spread, symbol.spread, symbol.map), select))]
         m.d.comb += roms["codes"].addr.eq(where)
-        centred = delayed(m, (symbol.value == given.centre) & table, f"centred_{lane}", 4)
+        centred = delayed(m, symbol.is_centre & table, f"centred_{lane}", 4)
         none = delayed(m, (~table & ~first_const) | (table & run.covered), f"none_{lane}", 5)
         consts, begins = delayed(m, first_const, f"const_{lane}", 4), delayed(m, run.begins, f"begins_{lane}", 4)
         # Stage 3: the rank, of a constant channel the value; stage 4: its class; stage 5: its leaf.

@@ -10,6 +10,7 @@ from .encoder_streams import Part, Streams, lane_ends, unit_writes
 from .encoder_tile import (
     DIMENSION_BITS,
     GROUP_BITS,
+    MODE_STEPS,
     STEPS,
     Chosen,
     Taken,
@@ -43,7 +44,7 @@ class Coder(wiring.Component):
             "i": In(stream.Signature(Chosen)),
             "symbols_address": Out(ring_bits(STEPS, lanes)),
             "symbols": In(data.ArrayLayout(symbol_layout(), lanes)),
-            "modes_address": Out(ring_bits(STEPS, lanes)),
+            "modes_address": Out(ring_bits(MODE_STEPS, lanes)),
             "modes": In(MODE_BITS * lanes),
             "read": Out(1),
             "taken": Out(Taken), "ends": Out(lane_ends(lanes)), "units": Out(unit_writes(lanes)),

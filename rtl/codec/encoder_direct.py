@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .encoder_pack import Direct
-from .encoder_tile import DIMENSION_BITS, GROUP_BITS, STEPS, STORED_STEPS, check_lanes, phase_bits, ring_bits
+from .encoder_tile import DIMENSION_BITS, GROUP_BITS, MODE_STEPS, STORED_STEPS, check_lanes, phase_bits, ring_bits
 from .tables import LANES, MODE_BITS
 
 
@@ -31,7 +31,7 @@ class DirectOutput(wiring.Component):
     def __init__(self, lanes: int) -> None:
         check_lanes(lanes)
         self._lanes = lanes
-        values, modes = ring_bits(STORED_STEPS, lanes), ring_bits(STEPS, lanes)
+        values, modes = ring_bits(STORED_STEPS, lanes), ring_bits(MODE_STEPS, lanes)
         super().__init__({
             "begin": In(1), "go": In(1), "raw": In(1), "size": In(DIMENSION_BITS), "c": In(DIMENSION_BITS),
             "parts": In(GROUP_BITS + phase_bits(lanes)), "values_base": In(values), "modes_base": In(modes),

@@ -12,6 +12,7 @@ from .encoder_pack import Packer
 from .encoder_tile import (
     DIMENSION_BITS,
     GROUP_BITS,
+    MODE_STEPS,
     STEPS,
     STORED_STEPS,
     UNIT_NUMBER_BITS,
@@ -55,7 +56,7 @@ class TileOutput(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(Chosen)),
             "coded": In(coded_layout(lanes)), "done": In(1), "accept": Out(1),
-            "modes_address": Out(ring_bits(STEPS, lanes)), "modes": In(MODE_BITS * lanes),
+            "modes_address": Out(ring_bits(MODE_STEPS, lanes)), "modes": In(MODE_BITS * lanes),
             "values_address": Out(ring_bits(STORED_STEPS, lanes)), "values": In(8 * lanes),
             "order_read": Out(1), "order_address": Out(order_bits(lanes)), "order": In(order_layout(lanes)),
             "read": Out(1), "addresses": Out(data.ArrayLayout(ring_bits(STEPS, lanes), lanes)),

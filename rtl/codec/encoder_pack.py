@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .encoder_tile import DIMENSION_BITS, Payload, check_lanes
-from .tables import UNIT_BITS
+from .tables import LANES, UNIT_BITS
 
 SLOTS = 4
 """Units of a word."""
@@ -51,32 +51,38 @@ class Packer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        lanes = self._lanes
         left, offset = Signal(DIMENSION_BITS - 3), Signal(2)  # words; units in the one that is being filled
-        places, following = self._places(m, offset)
-        chosen = [Signal(self._lanes, name=f"chosen_{slot}", reset_less=True) for slot in range(SLOTS)]
-        given = [Signal(UNIT_BITS, name=f"given_{slot}", reset_less=True) for slot in range(SLOTS)]
-        fills, next_word = Signal(SLOTS), Signal(SLOTS, reset_less=True)
-        complete, last, ends = Signal(), Signal(reset_less=True), Signal()
         direct = self.direct
-        m.d.comb += [self.go.eq(~self.o.valid | self.o.ready), self.busy.eq(left != 0),
-                     ends.eq(following[2] | (direct.valid & direct.whole) | (self.flush & (left != 0)))]
+        named = Signal(lanes)  # what comes directly takes the place of the first lanes' units
+        m.d.comb += named.eq(self.lanes | (direct.valid & ~direct.whole))
+        places, following = self._places(m, named, offset)
+        chosen = [Signal(lanes, name=f"chosen_{slot}", reset_less=True) for slot in range(SLOTS)]
+        fills, next_word = Signal(SLOTS), Signal(SLOTS, reset_less=True)
+        straight, given = Signal(reset_less=True), Signal(WORD_BITS, reset_less=True)
+        complete, last, ends = Signal(), Signal(reset_less=True), Signal()
+        whole = Signal()
+        m.d.comb += [self.go.eq(~self.o.valid | self.o.ready), self.busy.eq(left != 0), whole.eq(direct.valid & direct.whole),
+                     ends.eq(following[2] | whole | (self.flush & (left != 0)))]
         with m.If(self.go):
-            m.d.sync += [offset.eq(following), complete.eq(ends), last.eq(left == 1), left.eq(left - ends),
-                         next_word.eq(Cat(offset > slot for slot in range(SLOTS)))]
+            m.d.sync += [offset.eq(following[:2]), complete.eq(ends), last.eq(left == 1), left.eq(left - ends),
+                         next_word.eq(Cat(offset > slot for slot in range(SLOTS))), straight.eq(direct.valid),
+                         given.eq(Cat(Mux(direct.whole, direct.word[:UNIT_BITS], direct.unit), direct.word[UNIT_BITS:]))]
             for slot in range(SLOTS):
-                here = Cat(self.lanes[lane] & (place == slot) for lane, place in enumerate(places))
-                straight = direct.valid & (direct.whole | (offset == slot))
-                m.d.sync += [chosen[slot].eq(here), fills[slot].eq(here.any() | straight),
-                             given[slot].eq(Mux(direct.whole, direct.word.word_select(slot, UNIT_BITS), direct.unit))]
-                with m.If(~straight):
-                    m.d.sync += given[slot].eq(0)
+                here = Cat(named[lane] & (place == slot) for lane, place in enumerate(places))
+                if lanes > slot:
+                    here = Cat(here[:slot], here[slot] | whole, here[slot + 1:])
+                m.d.sync += [chosen[slot].eq(here), fills[slot].eq(here.any())]
             m.d.sync += [self.o.valid.eq(complete), self.o.payload.last.eq(last)]
-        self._words(m, chosen, given, fills, next_word, complete)
+        direct_lanes = SLOTS if lanes == LANES else 1
+        units = [Mux(straight, given.word_select(lane, UNIT_BITS), self.units[lane]) if lane < direct_lanes else self.units[lane]
+                 for lane in range(lanes)]
+        self._words(m, units, chosen, fills, next_word, complete)
         with m.If(self.begin):
             m.d.sync += [left.eq(self.words), offset.eq(0)]
         return m
 
-    def _places(self, m: Module, offset: Signal) -> tuple[list, Signal]:
+    def _places(self, m: Module, named: Signal, offset: Signal) -> tuple[list, Signal]:
         """The slot of each lane's unit, and the slot behind all."""
         places = []
         before = Signal(3, name="place_0")
@@ -84,22 +90,19 @@ class Packer(wiring.Component):
         for lane in range(self._lanes):
             places.append(before[:2])
             behind = Signal(3, name=f"place_{lane + 1}")
-            m.d.comb += behind.eq(Cat(before[0] ^ self.lanes[lane], before[1] ^ (before[0] & self.lanes[lane]),
-                                      before[2] | (before[:2].all() & self.lanes[lane])))
+            m.d.comb += behind.eq(Cat(before[0] ^ named[lane], before[1] ^ (before[0] & named[lane]),
+                                      before[2] | (before[:2].all() & named[lane])))
             before = behind
-        following = Signal(3)
-        unit = self.direct.valid & ~self.direct.whole
-        m.d.comb += following.eq(Mux(unit, offset + 1, before))
-        return places, following
+        return places, before
 
-    def _words(self, m: Module, chosen: list, given: list, fills: Signal, next_word: Signal, complete: Signal) -> None:
+    def _words(self, m: Module, units: list, chosen: list, fills: Signal, next_word: Signal, complete: Signal) -> None:
+        """Puts the chosen units where they belong."""
         for slot in range(SLOTS):
-            terms = [self.units[lane] & chosen[slot][lane].replicate(UNIT_BITS) for lane in range(self._lanes)]
+            terms = [unit & chosen[slot][lane].replicate(UNIT_BITS) for lane, unit in enumerate(units)]
             while len(terms) > 1:
                 terms = [terms[k] | terms[k + 1] for k in range(0, len(terms), 2)]
-            found = Signal(UNIT_BITS, name=f"found_{slot}")
-            kept = Signal(UNIT_BITS, name=f"kept_{slot}")
-            m.d.comb += found.eq(terms[0] | given[slot])
+            found, kept = Signal(UNIT_BITS, name=f"found_{slot}"), Signal(UNIT_BITS, name=f"kept_{slot}")
+            m.d.comb += found.eq(terms[0])
             with m.If(self.go & fills[slot]):
                 m.d.sync += kept.eq(found)
             with m.If(self.go & complete & ~(fills[slot] & next_word[slot])):

@@ -135,6 +135,7 @@ class Statistics(wiring.Component):
             ]
             m.d.sync += [looked.same.eq(same), looked.is_centre.eq(is_centre),
                          written.map.eq(contexts.map), written.spread.eq(contexts.spread)]
+            m.d.comb += written.is_centre.eq(delayed(m, is_centre, f"is_centre_{lane}", 4)[4])
             self._runs(m, lane, is_centre, contexts.map, written, pixels)
         m.d.comb += [self.symbols.valid.eq(pixels[7].valid), self.symbols.address.eq(places[7]),
                      self.o.pixel.eq(pixels[4]), self.o.active.eq(active[4]), self.o.centre.eq(centres[4])]
@@ -157,9 +158,9 @@ class Statistics(wiring.Component):
         m.d.comb += [
             self.address.eq(at), self.i.ready.eq(~running),
             now.valid.eq(running & ~waiting),
-            now.left_edge.eq(x == 0), now.right_edge.eq(x == shape.w - 1),
+            now.left_edge.eq(x == 0), now.right_edge.eq(x + 1 == shape.w),
             now.top.eq(y == 0), now.first.eq(now.left_edge & now.top),
-            now.last.eq(now.right_edge & (y == shape.h - 1)), now.over.eq(now.last & (again | ~twice)),
+            now.last.eq(now.right_edge & (y + 1 == shape.h)), now.over.eq(now.last & (again | ~twice)),
             now.final.eq(now.over & (missing == 0)), now.few.eq(twice),
             now.odd.eq(number[0] ^ again), now.early.eq(~number[-1]),
             now.single.eq(shape.h == 1), now.narrow.eq(shape.w == 1),

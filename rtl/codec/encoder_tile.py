@@ -13,6 +13,10 @@ STEPS = 1024
 STORED_STEPS = 2 * STEPS
 """Steps of the values' ring: of tiles that come in, are looked at, are coded and go out."""
 
+MODE_STEPS = 2 * STEPS
+"""Steps of the modes' rings, as many as there can be of the tiles between the first look and the end: no tile has more
+modes."""
+
 DIMENSION_BITS = TILE_VALUES.bit_length()
 GROUP_BITS = (TILE_VALUES // LANES).bit_length()
 STEP_BITS = STEPS.bit_length()
@@ -108,8 +112,9 @@ def ones(bits: Iterable[Value]) -> Value:
 
 def symbol_layout() -> data.StructLayout:
     """What coding needs of a value: the value, the mean of its neighbours and the upper one, contexts, what runs of two
-    and of four make of it."""
-    return data.StructLayout({"value": 8, "mean": 8, "upper": 8, "map": 4, "spread": 4, "two": Run, "four": Run})
+    and of four make of it, whether it is the centre."""
+    return data.StructLayout({"value": 8, "mean": 8, "upper": 8, "map": 4, "spread": 4, "two": Run, "four": Run,
+                              "is_centre": 1})
 
 
 class Run(data.Struct):
