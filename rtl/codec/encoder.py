@@ -85,6 +85,7 @@ class Encoder(wiring.Component):
             units.taken.eq(coder.taken), units.ends.eq(coder.ends), units.units.eq(coder.units),
             output.coded.eq(units.coded), output.done.eq(units.done), units.accept.eq(output.accept),
             units.order_address.eq(output.order_address), output.order.eq(units.order),
+            units.walk_address.eq(output.walk_address), output.walked.eq(units.walked),
             units.order_read.eq(output.order_read), units.read.eq(output.read),
             units.addresses.eq(output.addresses), output.units.eq(units.values),
             load.released.eq(output.released),
@@ -133,7 +134,7 @@ class Encoder(wiring.Component):
         m.submodules.coding = coding = TileQueue(Chosen, 2)
         m.submodules.symbol_room = symbol_room = Room(STEPS)
         m.submodules.unit_room = unit_room = Room(STEPS)
-        m.submodules.tile_room = tile_room = Room(2)
+        m.submodules.tile_room = tile_room = Room(3)
         connect(m, load.o, stored.i)
         connect(m, coding.o, output.i)
         given, begins = stored.o.payload, Signal()

@@ -28,11 +28,19 @@ from .encoder_units import coded_layout, order_bits, order_layout
 from .tables import LANES, MODE_BITS, TAG_CHANNELS, TAG_RAW, UNIT_BITS
 
 
+def _decided(lanes: int) -> data.StructLayout:
+    """A tile of which is known what goes out: as it is if `raw`; `size` bytes, `header` of them of modes; no unit if
+    `none`, or those up to `final` in the order, there of the lanes in `mask`; the order ends before `stop`."""
+    return data.StructLayout({
+        "tile": Chosen, "stop": order_bits(lanes), "final": order_bits(lanes), "mask": lanes, "none": 1, "raw": 1,
+        "size": DIMENSION_BITS + 1, "header": DIMENSION_BITS})
+
+
 class TileOutput(wiring.Component):
     """Finds how many units a tile has without those behind the last code, decides, and sends entry and payload.
 
-    To find the end it goes back through the order of the units, three cycles a step that took some, a few steps in all.
-    The payload then takes a cycle for each step's units, two where there are more than four, or, as it is, a cycle
+    To find the end it goes back through the order of the units, three cycles a step that took some, a few steps in all,
+    while the tile before is on its way. The payload then takes a cycle for each step's units, two where there are more than four, or, as it is, a cycle
     for each step (more where `DirectOutput` says so).
 
     Parameters
@@ -44,7 +52,7 @@ class TileOutput(wiring.Component):
     i: stream of tiles; coded, done, accept: their units (`UnitStore`).
     modes_address, modes, values_address, values, order_address, order, addresses, units: read ports, a cycle; tiles
     follow each other in the rings of modes and values. order_read, read: these ports' enables, of the order's and of
-    all others.
+    all others. walk_address, walked: another one of the order.
     released: places of the values' ring that are free again, without end. sent: a tile is out, `steps`, `parts` (of a
     pixel) are its size.
     entry, payload: streams; a tile without payload has no word.
@@ -59,6 +67,7 @@ class TileOutput(wiring.Component):
             "modes_address": Out(ring_bits(MODE_STEPS, lanes)), "modes": In(MODE_BITS * lanes),
             "values_address": Out(ring_bits(STORED_STEPS, lanes)), "values": In(8 * lanes),
             "order_read": Out(1), "order_address": Out(order_bits(lanes)), "order": In(order_layout(lanes)),
+            "walk_address": Out(order_bits(lanes)), "walked": In(order_layout(lanes)),
             "read": Out(1), "addresses": Out(data.ArrayLayout(ring_bits(STEPS, lanes), lanes)),
             "units": In(data.ArrayLayout(UNIT_BITS, lanes)),
             "released": Out(ring_bits(STORED_STEPS, lanes) + 1),
@@ -74,70 +83,36 @@ class TileOutput(wiring.Component):
         m.submodules.direct = direct = DirectOutput(lanes)
         m.submodules.packer = packer = Packer(lanes)
         connect(m, packer.o, flipped(self.payload))
-        tile, coded = Signal(Chosen, reset_less=True), Signal(coded_layout(lanes), reset_less=True)
-        units = Signal(UNIT_NUMBER_BITS, reset_less=True)
-        walk, untouched = Signal(order_bits(lanes)), [Signal(2, name=f"untouched_{s}") for s in range(LANES)]
-        named = (tile.choice.tag == TAG_CHANNELS) & ~tile.choice.empty
-        quarter = Signal(DIMENSION_BITS - 2)
-        size, entry, raw = Signal(DIMENSION_BITS + 1, reset_less=True), Signal(Entry, reset_less=True), Signal()
+        given, decided, accepts = Signal(_decided(lanes)), Signal(), Signal()
+        self._decide(m, given, decided, accepts)
+        now = Signal(_decided(lanes), reset_less=True)
         modes, values = Signal.like(self.modes_address), Signal.like(self.released)
-        mask, found = Signal(lanes, reset_less=True), Signal(order_layout(lanes), reset_less=True)
+        raw, tile = now.raw, now.tile
         m.d.comb += [
-            quarter.eq(Mux(named, (tile.c + 3) >> 2, 0)),
-            gather.stop.eq(coded.order), gather.final.eq(walk), gather.mask.eq(mask), gather.none.eq(raw | (units == 0)),
+            gather.stop.eq(now.stop), gather.final.eq(now.final), gather.mask.eq(now.mask), gather.none.eq(now.none),
             gather.go.eq(packer.go), gather.order.eq(self.order), self.addresses.eq(gather.addresses),
             self.order_read.eq(gather.order_read), self.order_address.eq(gather.order_address),
-            direct.go.eq(packer.go), direct.raw.eq(raw), direct.size.eq(Mux(raw, tile.values, quarter << 1)),
+            direct.go.eq(packer.go), direct.raw.eq(raw), direct.size.eq(Mux(raw, tile.values, now.header)),
             direct.c.eq(tile.c), direct.parts.eq(self.parts), direct.values_base.eq(values), direct.modes_base.eq(modes),
             self.values_address.eq(direct.values_address), direct.values.eq(self.values),
             self.modes_address.eq(direct.modes_address), direct.modes.eq(self.modes),
             packer.lanes.eq(gather.lanes), packer.units.eq(self.units), packer.direct.eq(direct.o),
-            packer.words.eq((Mux(raw, tile.values, size) + 7) >> 3), self.read.eq(packer.go),
-            self.entry.payload.eq(entry), self.steps.eq(tile.steps), self.parts.eq(tile.groups << extra),
-            self.released.eq(values),
+            packer.words.eq((Mux(raw, tile.values, now.size) + 7) >> 3), self.read.eq(packer.go),
+            self.entry.payload.tag.eq(Mux(raw, TAG_RAW, tile.choice.tag)),
+            self.entry.payload.units.eq(Mux(raw, 0, now.size >> 1)),
+            self.steps.eq(tile.steps), self.parts.eq(tile.groups << extra), self.released.eq(values),
         ]
-        with m.FSM():
+        with m.FSM(name="sends"):
             with m.State("idle"):
-                m.d.sync += [tile.eq(self.i.payload), coded.eq(self.coded), units.eq(self.coded.units),
-                             walk.eq(self.coded.order - 1)]
-                m.d.sync += [left.eq(2 - self.coded.entered[s]) for s, left in enumerate(untouched)]
-                with m.If(self.i.valid & self.done):
-                    m.d.comb += [self.i.ready.eq(1), self.accept.eq(1)]
-                    m.next = "back"
-            with m.State("back"):
-                m.d.comb += [self.order_read.eq(1), self.order_address.eq(walk)]
-                m.next = "answer"
-            with m.State("answer"):
-                m.d.sync += found.eq(self.order)
-                m.next = "drop"
-            with m.State("drop"):
-                touched, dropped = self._drop(m, found, untouched)
-                m.d.sync += mask.eq(found.lanes & ~dropped)
-                with m.If(units == 0):
-                    m.next = "decide"
-                with m.Else():
-                    m.d.sync += units.eq(units - ones(dropped))
-                    m.next = "back"
-                    with m.If(touched):
-                        m.next = "decide"
-                    with m.Else():
-                        m.d.sync += walk.eq(walk - 1)
-            with m.State("decide"):
-                m.d.sync += size.eq((units + quarter) << 1)
-                m.next = "settle"
-            with m.State("settle"):
-                fits = Signal()
-                m.d.comb += fits.eq(size < tile.values)
-                m.d.sync += [raw.eq(~fits), entry.tag.eq(Mux(fits, tile.choice.tag, TAG_RAW)),
-                             entry.units.eq(Mux(fits, size >> 1, 0))]
-                m.next = "entry"
+                m.d.comb += accepts.eq(1)
+                m.d.sync += now.eq(given)
+                with m.If(decided):
+                    m.next = "entry"
             with m.State("entry"):
                 m.d.comb += self.entry.valid.eq(1)
-                with m.If(self.entry.ready & ~packer.busy):
-                    m.next = "begin"
-            with m.State("begin"):
-                m.d.comb += [packer.begin.eq(1), direct.begin.eq(1), gather.begin.eq(1)]
-                m.next = "direct"
+                with m.If(self.entry.ready):
+                    m.d.comb += [packer.begin.eq(1), direct.begin.eq(1), gather.begin.eq(1)]
+                    m.next = "direct"
             with m.State("direct"):
                 with m.If(~direct.busy):
                     m.next = "gather"
@@ -152,6 +127,54 @@ class TileOutput(wiring.Component):
                     m.d.sync += [modes.eq(modes + self.parts), values.eq(values + (tile.steps << extra))]
                     m.next = "idle"
         return m
+
+    def _decide(self, m: Module, given: Any, decided: Signal, accepts: Signal) -> None:
+        """`given` is decided; it is taken where that `accepts`."""
+        lanes = self._lanes
+        tile, coded = Signal(Chosen, reset_less=True), Signal(coded_layout(lanes), reset_less=True)
+        units = Signal(UNIT_NUMBER_BITS, reset_less=True)
+        walk, untouched = Signal(order_bits(lanes)), [Signal(2, name=f"untouched_{s}") for s in range(LANES)]
+        size, quarter = Signal(DIMENSION_BITS + 1, reset_less=True), Signal(DIMENSION_BITS - 2)
+        mask, found = Signal(lanes, reset_less=True), Signal(order_layout(lanes), reset_less=True)
+        named = (tile.choice.tag == TAG_CHANNELS) & ~tile.choice.empty
+        m.d.comb += [
+            quarter.eq(Mux(named, (tile.c + 3) >> 2, 0)), self.walk_address.eq(walk),
+            given.tile.eq(tile), given.stop.eq(coded.order), given.final.eq(walk), given.mask.eq(mask),
+            given.raw.eq(size >= tile.values), given.none.eq(given.raw | (units == 0)), given.size.eq(size),
+            given.header.eq(quarter << 1),
+        ]
+        with m.FSM(name="decides"):
+            with m.State("idle"):
+                m.d.sync += [tile.eq(self.i.payload), coded.eq(self.coded), units.eq(self.coded.units),
+                             walk.eq(self.coded.order - 1)]
+                m.d.sync += [left.eq(2 - self.coded.entered[s]) for s, left in enumerate(untouched)]
+                with m.If(self.i.valid & self.done):
+                    m.d.comb += [self.i.ready.eq(1), self.accept.eq(1)]
+                    m.next = "back"
+            with m.State("back"):
+                m.next = "answer"
+            with m.State("answer"):
+                m.d.sync += found.eq(self.walked)
+                m.next = "drop"
+            with m.State("drop"):
+                touched, dropped = self._drop(m, found, untouched)
+                m.d.sync += mask.eq(found.lanes & ~dropped)
+                with m.If(units == 0):
+                    m.next = "size"
+                with m.Else():
+                    m.d.sync += units.eq(units - ones(dropped))
+                    m.next = "back"
+                    with m.If(touched):
+                        m.next = "size"
+                    with m.Else():
+                        m.d.sync += walk.eq(walk - 1)
+            with m.State("size"):
+                m.d.sync += size.eq((units + quarter) << 1)
+                m.next = "decided"
+            with m.State("decided"):
+                m.d.comb += decided.eq(1)
+                with m.If(accepts):
+                    m.next = "idle"
 
     def _drop(self, m: Module, found: Any, untouched: list) -> tuple[Value, Value]:
         """Takes a step's units away, from the last on, up to one that its stream has touched: whether there is such a

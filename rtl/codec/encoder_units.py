@@ -41,7 +41,8 @@ class UnitStore(wiring.Component):
     taken, ends, units: from `Streams`.
     coded: the tile that ended last. done: from its end until `accept`.
     order_address, order: read port of the order. addresses, values: of the units, each with the stream's phase above
-    the place. Both answer after a cycle, and stand still without `order_read` and `read`.
+    the place. Both answer after a cycle, and stand still without `order_read` and `read`. walk_address, walked: another
+    read port of the order.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -51,6 +52,7 @@ class UnitStore(wiring.Component):
             "taken": In(Taken), "ends": In(lane_ends(lanes)), "units": In(unit_writes(lanes)),
             "coded": Out(coded_layout(lanes)), "done": Out(1), "accept": In(1),
             "order_read": In(1), "order_address": In(order_bits(lanes)), "order": Out(order_layout(lanes)),
+            "walk_address": In(order_bits(lanes)), "walked": Out(order_layout(lanes)),
             "read": In(1), "addresses": In(data.ArrayLayout(ring_bits(STEPS, lanes), lanes)),
             "values": Out(data.ArrayLayout(UNIT_BITS, lanes)),
         })
@@ -61,12 +63,13 @@ class UnitStore(wiring.Component):
         taken = self.taken.lanes[:lanes]
         end, total, count = Signal(order_bits(lanes)), Signal(UNIT_NUMBER_BITS), Signal(range(lanes + 1))
         m.submodules.order = order = memory.Memory(shape=order_layout(lanes), depth=1 << order_bits(lanes), init=[])
-        write, read = order.write_port(), order.read_port()
+        write, read, walk = order.write_port(), order.read_port(), order.read_port()
         number = Signal(range(lanes + 1))
         m.d.comb += [
             number.eq(ones(taken)), write.addr.eq(end), write.en.eq(taken.any()), write.data.lanes.eq(taken),
             write.data.phase.eq(self.taken.phase), write.data.many.eq(number > 4),
             read.addr.eq(self.order_address), read.en.eq(self.order_read), self.order.eq(read.data),
+            walk.addr.eq(self.walk_address), self.walked.eq(walk.data),
         ]
         m.d.sync += [end.eq(end + taken.any()), count.eq(number), total.eq(total + count)]
         for lane in range(lanes):
