@@ -10,7 +10,7 @@ from systolith.rtl.codec.encoder_tile import Entry, Payload, Tile
 from tb.harness import parameters
 from tb.streams import Sink, Source, silent, stalls, start
 from tests.codec_tiles import tiles
-from tests.test_codec_encoder import expected, sizes, steps, words
+from tests.test_codec_encoder import expected, largest, sizes, steps, words
 
 
 def benches() -> Iterator[tuple[str, Encoder, dict[str, int]]]:
@@ -35,3 +35,20 @@ async def kinds_of_tiles(dut: Any) -> None:
     assert await heads == entries
     assert not dut.error.value, lanes
     await silent(dut, "payload", 100)
+
+
+@cocotb.test()
+async def largest_tiles(dut: Any) -> None:
+    """What fills the rings."""
+    if parameters()["lanes"] != 8:
+        return
+    given = largest()
+    entries, payload = expected(given)
+    source, values = Source(dut, "tile", Tile), Source(dut, "values")
+    entry, sink = Sink(dut, "entry", Entry), Sink(dut, "payload", Payload)
+    await start(dut)
+    source.feed(sizes(given))
+    values.feed(words(given))
+    heads = cocotb.start_soon(entry.take(len(entries)))
+    assert await sink.take(len(payload)) == payload
+    assert await heads == entries

@@ -103,10 +103,14 @@ class Packer(wiring.Component):
                 terms = [terms[k] | terms[k + 1] for k in range(0, len(terms), 2)]
             found, kept = Signal(UNIT_BITS, name=f"found_{slot}"), Signal(UNIT_BITS, name=f"kept_{slot}")
             m.d.comb += found.eq(terms[0])
+            target = self.o.payload.data.word_select(slot, UNIT_BITS)
+            if slot == SLOTS - 1:  # its unit ends the word
+                with m.If(self.go):
+                    m.d.sync += target.eq(found)
+                continue
             with m.If(self.go & fills[slot]):
                 m.d.sync += kept.eq(found)
             with m.If(self.go & complete & ~(fills[slot] & next_word[slot])):
                 m.d.sync += kept.eq(0)
-            target = self.o.payload.data.word_select(slot, UNIT_BITS)
             with m.If(self.go):
                 m.d.sync += target.eq(Mux(fills[slot] & ~next_word[slot], found, kept))
