@@ -142,6 +142,23 @@ def test_modes_in_the_header() -> None:
         run(lanes, given if lanes == 8 else given[lanes % 3:4])
 
 
+@pytest.mark.parametrize("lanes", LANES)
+def test_as_it_is(lanes: int) -> None:
+    """Tiles that do not get smaller, of channels in whole words, pairs and by themselves."""
+    numbers = np.random.default_rng(lanes)
+    run(lanes, [(numbers.integers(0, 256, (2, 2, channels), np.uint8), 0) for channels in (3, 6, 8, 11, 17)])
+
+
+def test_late_units() -> None:
+    """Many streams take units in the last steps, and some of these hold nothing."""
+    given: Tiles = []
+    for seed in range(3):
+        tile = rectified((4, 8, 8), seed, 0.5)
+        tile[3, 4:] = np.random.default_rng(seed).integers(0, 256, (4, 8))
+        given.append((tile, 0))
+    run(8, given)
+
+
 def test_equally_long() -> None:
     """One mode for all channels that is taken to cost as much as one for each: each has its own."""
     given: Tiles = [(np.random.default_rng(seed).integers(0, 5, shape).astype(np.uint8), 0)

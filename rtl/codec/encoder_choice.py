@@ -106,7 +106,7 @@ class ModeChoice(wiring.Component):
                              waiting[lane].active.eq(actives[-1][lane])]
         with m.If(ends):
             m.d.sync += [place.eq(0), leaves.eq(1), final.eq(before.final), few.eq(before.few),
-                         swaps.eq(~(before.odd & before.early))]
+                         swaps.eq(~before.odd)]
         with m.Elif(leaves):
             m.d.sync += [place.eq(place + 1), leaves.eq(place != lanes - 1)]
         lane, row = Signal(_Lane), Signal(data.ArrayLayout(SUM_BITS, TABLE_MODES))

@@ -20,7 +20,7 @@ from .tables import (
     Z,
 )
 
-LATENCY = 6
+LATENCY = 7
 """Cycles from a symbol to its code."""
 
 _THRESHOLDS = 7
@@ -54,6 +54,19 @@ class CodeInput(data.Struct):
     single: unsigned(1)
     first: unsigned(1)
     active: unsigned(1)
+
+
+class _Choice(data.Struct):
+    """What a mode says: `upper`, `centre`: the prediction, else the mean; `two`, `four`: runs; `table`: it has a code,
+    `value`: the value itself is one, `nothing`: it is no table."""
+
+    upper: unsigned(1)
+    centre: unsigned(1)
+    two: unsigned(1)
+    four: unsigned(1)
+    table: unsigned(1)
+    value: unsigned(1)
+    nothing: unsigned(1)
 
 
 class Special(enum.Enum, shape=3):
@@ -130,30 +143,36 @@ class CodePair(wiring.Component):
         return m
 
     def _lane(self, m: Module, lane: int, roms: dict) -> None:
-        given = self.i[lane]
-        symbol, select = given.symbol, Cat(given.mode[:3], given.single)
-        table, first_const = given.active & ~given.mode[3], given.active & given.first & (given.mode == CONST)
-        # Stage 1: what the mode makes of the value.
-        prediction, choice = Signal(8, name=f"prediction_{lane}", reset_less=True), Signal(2, name=f"choice_{lane}")
-        run, spread = Signal(Run, name=f"run_{lane}"), Signal(name=f"spread_{lane}")
-        with m.Switch(select):
+        # Stage 1: what the mode means.
+        came = self.i[lane]
+        select = Signal(4, name=f"select_{lane}", reset_less=True)
+        given, choice = Signal(CodeInput, name=f"given_{lane}", reset_less=True), Signal(
+            _Choice, name=f"choice_{lane}", reset_less=True)
+        symbol, mode = given.symbol, came.mode
+        table, first_const = came.active & ~mode[3], came.active & came.first & (mode == CONST)
+        m.d.sync += [given.eq(came), select.eq(Cat(mode[:3], came.single)), choice.eq(0), choice.table.eq(table),
+                     choice.value.eq(first_const), choice.nothing.eq(mode[3])]
+        with m.Switch(Cat(mode[:3], came.single)):
             for number, (predictor, length) in enumerate((*MODES[0], *MODES[1])):
                 with m.Case(number):
-                    m.d.comb += [choice.eq("AUZ".index(predictor)), spread.eq(predictor == "Z")]
-                    if length:
-                        m.d.comb += run.eq(symbol.two if length == 2 else symbol.four)
-        m.d.sync += prediction.eq(Mux(choice[1], given.centre, Mux(choice[0], symbol.upper, symbol.mean)))
-        with m.If(given.mode[3]):
+                    m.d.sync += [choice.upper.eq(predictor == "U"), choice.centre.eq(predictor == "Z"),
+                                 choice.two.eq(length == 2), choice.four.eq(length == 4)]
+        # Stage 2: what it makes of the value.
+        prediction, run = Signal(8, name=f"prediction_{lane}", reset_less=True), Signal(Run, name=f"run_{lane}")
+        m.d.comb += run.eq((symbol.two.as_value() & choice.two.replicate(2)) |
+                           (symbol.four.as_value() & choice.four.replicate(2)))
+        m.d.sync += prediction.eq(Mux(choice.centre, given.centre, Mux(choice.upper, symbol.upper, symbol.mean)))
+        with m.If(choice.nothing):
             m.d.sync += prediction.eq(0)
         value, centre, where = (Signal(width, name=f"{name}_{lane}", reset_less=True) for name, width in (
             ("value", 8), ("centre", 8), ("where", 8)))
         m.d.sync += [value.eq(symbol.value), centre.eq(given.centre),
-                     where.eq(Cat(Mux(spread, symbol.spread, symbol.map), select))]
+                     where.eq(Cat(Mux(choice.centre, symbol.spread, symbol.map), select))]
         m.d.comb += roms["codes"].addr.eq(where)
-        centred = delayed(m, symbol.is_centre & table, f"centred_{lane}", 4)
-        none = delayed(m, (~table & ~first_const) | (table & run.covered), f"none_{lane}", 5)
-        consts, begins = delayed(m, first_const, f"const_{lane}", 4), delayed(m, run.begins, f"begins_{lane}", 4)
-        # Stage 3: the rank, of a constant channel the value; stage 4: its class; stage 5: its leaf.
+        centred = delayed(m, symbol.is_centre & choice.table, f"centred_{lane}", 4)
+        none = delayed(m, (~choice.table & ~choice.value) | (choice.table & run.covered), f"none_{lane}", 5)
+        consts, begins = delayed(m, choice.value, f"const_{lane}", 4), delayed(m, run.begins, f"begins_{lane}", 4)
+        # Stage 4: the rank, of a constant channel the value; stage 5: its class; stage 6: its leaf.
         ranks = [Signal(8, name=f"rank_{lane}", reset_less=True, init=RANK_CENTRE)]
         code = Signal(_CODE_BITS, name=f"code_{lane}", reset_less=True)
         m.d.sync += [ranks[0].eq(rank_of(m, str(lane), value, prediction, centre, consts[2])),
@@ -163,10 +182,10 @@ class CodePair(wiring.Component):
         ranks, codes = delayed(m, ranks[0], f"rank_{lane}", 2), delayed(m, code, f"code_{lane}", 1)
         m.d.comb += roms["classes"].addr.eq(Cat(ranks[0], codes[0]))
         special = centred[4] | consts[4]
-        m.d.comb += roms["leaves"].addr.eq(Cat(Mux(special, Cat(begins[4], consts[4], 0), roms["classes"].data), special,
-                                               codes[1]))
+        place = Mux(special, Cat(begins[4], consts[4], 0), roms["classes"].data)
+        m.d.comb += roms["leaves"].addr.eq(Cat(place, special, codes[1]))
         leaf = Leaf(roms["leaves"].data)
-        # Stage 6: the class and what follows it.
+        # Stage 7: the class and what follows it.
         extra, result = Signal(8, name=f"extra_{lane}", reset_less=True), Signal(Code, name=f"result_{lane}")
         one = Signal(name=f"one_{lane}", reset_less=True)
         m.d.sync += [extra.eq(ranks[2] - leaf.base), one.eq(leaf.one), result.shift.eq(leaf.shift),

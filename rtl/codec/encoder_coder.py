@@ -66,7 +66,8 @@ class Coder(wiring.Component):
                 lane, given = 2 * pair + k, Signal(CodeInput, name=f"given_{2 * pair + k}", reset_less=True)
                 own = self.modes.word_select(lane, MODE_BITS)
                 m.d.sync += [given.symbol.eq(self.symbols[lane]), given.single.eq(singles[1]),
-                             given.first.eq(firsts[1]), given.centre.eq(tile.centre), given.active.eq(actives[1][lane] & parts[1].codes),
+                             given.first.eq(firsts[1]), given.centre.eq(tile.centre),
+                             given.active.eq(actives[1][lane] & parts[1].codes),
                              given.mode.eq(Mux(tags[1] == TAG_CHANNELS, own, tags[1]))]
                 m.d.comb += [codes.i[k].eq(given), streams.codes[lane].eq(codes.o[k])]
         return m

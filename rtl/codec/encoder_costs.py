@@ -65,7 +65,7 @@ class CostSums(wiring.Component):
         odds, singles = delayed(m, self.odd, "odd", 2), delayed(m, self.single, "single", 3)
         chosen, contexts = Signal(Looked, reset_less=True), Signal(8, reset_less=True)
         m.d.sync += [chosen.eq(Mux(self.odd, self.i[1], self.i[0])),
-                     contexts.eq(Mux(odds[2], Cat(self.i[1].map, self.i[1].spread), Cat(self.i[0].map, self.i[0].spread)))]
+                     contexts.eq(Mux(odds[2], *(Cat(one.map, one.spread) for one in (self.i[1], self.i[0]))))]
         centre = Signal(8, reset_less=True)
         m.d.sync += centre.eq(self.centre)
         centred = delayed(m, chosen.is_centre, "centred", 2)[2]

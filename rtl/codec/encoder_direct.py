@@ -57,7 +57,8 @@ class DirectOutput(wiring.Component):
         m.d.comb += [
             more.eq(Mux(whole, LANES - 1, ~bytewise)), last.eq(place + more),
             some.eq((left != 0) & ~(self.raw & channels[-1])),
-            ends.eq(Mux(self.raw, channels[-1] | (last == lanes - 1) | (channels[:-1] == last), last == lanes // 2 - 1)),
+            ends.eq(Mux(self.raw, channels[-1] | (last == lanes - 1) | (channels[:-1] == last),
+                        last == lanes // 2 - 1)),
         ]
         with m.If(self.go & (left != 0)):
             m.d.sync += place.eq(last + 1)

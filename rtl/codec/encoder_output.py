@@ -40,8 +40,8 @@ class TileOutput(wiring.Component):
     """Finds how many units a tile has without those behind the last code, decides, and sends entry and payload.
 
     To find the end it goes back through the order of the units, three cycles a step that took some, a few steps in all,
-    while the tile before is on its way. The payload then takes a cycle for each step's units, two where there are more than four, or, as it is, a cycle
-    for each step (more where `DirectOutput` says so).
+    while the tile before is on its way. The payload then takes a cycle for each step's units, two where there are more
+    than four, or, as it is, a cycle for each step (more where `DirectOutput` says so).
 
     Parameters
     ----------
@@ -93,7 +93,8 @@ class TileOutput(wiring.Component):
             gather.go.eq(packer.go), gather.order.eq(self.order), self.addresses.eq(gather.addresses),
             self.order_read.eq(gather.order_read), self.order_address.eq(gather.order_address),
             direct.go.eq(packer.go), direct.raw.eq(raw), direct.size.eq(Mux(raw, tile.values, now.header)),
-            direct.c.eq(tile.c), direct.parts.eq(self.parts), direct.values_base.eq(values), direct.modes_base.eq(modes),
+            direct.c.eq(tile.c), direct.parts.eq(self.parts), direct.values_base.eq(values),
+            direct.modes_base.eq(modes),
             self.values_address.eq(direct.values_address), direct.values.eq(self.values),
             self.modes_address.eq(direct.modes_address), direct.modes.eq(self.modes),
             packer.lanes.eq(gather.lanes), packer.units.eq(self.units), packer.direct.eq(direct.o),

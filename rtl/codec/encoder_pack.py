@@ -62,12 +62,15 @@ class Packer(wiring.Component):
         straight, given = Signal(reset_less=True), Signal(WORD_BITS, reset_less=True)
         complete, last, ends = Signal(), Signal(reset_less=True), Signal()
         whole = Signal()
-        m.d.comb += [self.go.eq(~self.o.valid | self.o.ready), self.busy.eq(left != 0), whole.eq(direct.valid & direct.whole),
+        m.d.comb += [self.go.eq(~self.o.valid | self.o.ready), self.busy.eq(left != 0),
+                     whole.eq(direct.valid & direct.whole),
                      ends.eq(following[2] | whole | (self.flush & (left != 0)))]
         with m.If(self.go):
             m.d.sync += [offset.eq(following[:2]), complete.eq(ends), last.eq(left == 1), left.eq(left - ends),
                          next_word.eq(Cat(offset > slot for slot in range(SLOTS))), straight.eq(direct.valid),
-                         given.eq(Cat(Mux(direct.whole, direct.word[:UNIT_BITS], direct.unit), direct.word[UNIT_BITS:]))]
+                         given.eq(direct.word)]
+            with m.If(~direct.whole):
+                m.d.sync += given[:UNIT_BITS].eq(direct.unit)
             for slot in range(SLOTS):
                 here = Cat(named[lane] & (place == slot) for lane, place in enumerate(places))
                 if lanes > slot:
@@ -75,7 +78,7 @@ class Packer(wiring.Component):
                 m.d.sync += [chosen[slot].eq(here), fills[slot].eq(here.any())]
             m.d.sync += [self.o.valid.eq(complete), self.o.payload.last.eq(last)]
         direct_lanes = SLOTS if lanes == LANES else 1
-        units = [Mux(straight, given.word_select(lane, UNIT_BITS), self.units[lane]) if lane < direct_lanes else self.units[lane]
+        units = [Mux(straight & (lane < direct_lanes), given.word_select(lane % SLOTS, UNIT_BITS), self.units[lane])
                  for lane in range(lanes)]
         self._words(m, units, chosen, fills, next_word, complete)
         with m.If(self.begin):

@@ -56,8 +56,8 @@ class Pixel(data.Struct):
 
 
 class Looked(data.Struct):
-    """What the choice sees of a value: itself and its neighbours' mean in stage 4, its upper neighbour then too; whether
-    it is the centre, and whether it equals the one before or is the first, too; contexts in stage 6."""
+    """What the choice sees of a value: in stage 4 itself, its neighbours' mean and its upper neighbour, whether it is
+    the centre, and whether it equals the one before or is the first; contexts in stage 6."""
 
     value: unsigned(8)
     mean: unsigned(8)

@@ -116,7 +116,8 @@ class Streams(wiring.Component):
             # Zeros before the code's one need no shift of their own. Bits beyond the unit come round to its low end.
             begin.eq(place + code.shift), wide.eq(code.body << begin[:3]),
         ]
-        round_bits, from_place = (Signal(UNIT_BITS, name=f"{name}_{lane}", reset_less=True) for name in ("round", "from"))
+        round_bits, from_place = (Signal(UNIT_BITS, name=f"{name}_{lane}", reset_less=True) for name in (
+            "round", "from"))
         full, clears = Signal(name=f"full_{lane}"), Signal(name=f"clears_{lane}", reset_less=True)
         turns = Signal(name=f"turns_{lane}")
         m.d.sync += [
