@@ -191,5 +191,5 @@ class CodePair(wiring.Component):
         m.d.sync += [extra.eq(ranks[2] - leaf.base), one.eq(leaf.one), result.shift.eq(leaf.shift),
                      result.length.eq(leaf.length)]
         with m.If(none[5]):
-            m.d.sync += [extra.eq(0), one.eq(0), result.length.eq(0)]
+            m.d.sync += [extra.eq(0), one.eq(0), result.length.eq(0), result.shift.eq(0)]
         m.d.comb += [self.o[lane].eq(result), self.o[lane].body.eq(Cat(one, extra))]
