@@ -175,11 +175,11 @@ def test_many_pixels() -> None:
 
 
 def largest() -> Tiles:
-    """What fills the rings: tiles of STEPS steps, of 4096 values at their longest codes, of many channels, in turns."""
-    wild = np.where(np.random.default_rng(2).random((16, 64, 4)) < 0.5, 0, 255).astype(np.uint8)
-    given: Tiles = [(rectified((16, 64, 4), 1, 3), 0), (wild, 128), (rectified((1, 1, 4096), 2), 0),
-                    (rectified((32, 32, 1), 4, 1), 0), (wild[:, :32], 60)]
-    assert max(steps(tile) for tile, _ in given) == STEPS
+    """What fills the rings: tiles of STEPS steps, of one channel, of 4096 values at their longest codes, in turns."""
+    wild = np.where(np.random.default_rng(2).random((16, 32, 8)) < 0.5, 0, 255).astype(np.uint8)
+    given: Tiles = [(rectified((16, 32, 8), 1, 3), 0), (wild, 128), (rectified((32, 16, 1), 2), 0),
+                    (rectified((512, 1, 8), 4, 1), 0), (rectified((1, 512, 3), 4, 1), 0), (wild[:, :16], 60)]
+    assert sum(steps(tile) == STEPS for tile, _ in given) == 5
     return given
 
 

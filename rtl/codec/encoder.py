@@ -12,9 +12,10 @@ from .encoder_queue import TileQueue
 from .encoder_room import Room
 from .encoder_statistics import Statistics
 from .encoder_tile import (
+    CODED_STEPS,
     MODE_STEPS,
-    STEPS,
     STORED_STEPS,
+    SYMBOL_STEPS,
     Choice,
     Chosen,
     Entry,
@@ -37,8 +38,7 @@ class Encoder(wiring.Component):
 
     Four stages work on a tile each: its values come in; statistics choose the modes, channel by channel; it is coded
     step by step; it goes out. So a sequence of tiles takes LANES / lanes cycles a step and a few a tile in the long
-    run, as long as both sides of the streams keep up. Tiles of fewer than 32 pixels take longer (`Statistics`), those
-    of more than STEPS / 2 steps do not overlap with one another in all stages.
+    run, as long as both sides of the streams keep up. Tiles of fewer than 32 pixels take longer (`Statistics`).
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ class Encoder(wiring.Component):
 
     Members
     -------
-    tile: stream of the tiles' sizes, of 1 to 4096 values and up to STEPS steps (rows x columns x ceil(channels / 8)).
+    tile: stream of the tiles' sizes, of 1 to 4096 values and up to 512 steps (rows x columns x ceil(channels / 8)).
     values: stream of 8 bytes, a word a step: channels 8g .. 8g + 7 of a pixel, the first lowest; those that are not
     there are ignored. Words may come before their tile's size is taken, and wait.
     entry: stream of index entries. payload: stream of the bytes that belong to them, none where an entry has none
     (tag 14, 0 units).
-    stored, sent: a step's values were taken, a tile is out whole, in this cycle. error: a tile had more than STEPS
-    steps; until reset, and the encoder waits.
+    stored, sent: a step's values were taken, a tile is out whole, in this cycle. error: a tile had more steps;
+    until reset, and the encoder waits.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -108,7 +108,7 @@ class Encoder(wiring.Component):
             if name == "sent":
                 m.d.comb += read.en.eq(output.read)
         m.submodules.symbols = symbols = memory.Memory(
-            shape=lanes * symbol_layout().size, depth=1 << ring_bits(STEPS, lanes), init=[])
+            shape=lanes * symbol_layout().size, depth=1 << ring_bits(SYMBOL_STEPS, lanes), init=[])
         write, read = symbols.write_port(), symbols.read_port()
         m.d.comb += [write.addr.eq(statistics.symbols.address), write.en.eq(statistics.symbols.valid),
                      write.data.eq(statistics.symbols.data), read.addr.eq(coder.symbols_address),
@@ -132,8 +132,8 @@ class Encoder(wiring.Component):
         m.submodules.looked = looked = TileQueue(Chosen, _TILES)
         m.submodules.choices = choices = TileQueue(Choice, 2 * _TILES)
         m.submodules.coding = coding = TileQueue(Chosen, 2)
-        m.submodules.symbol_room = symbol_room = Room(STEPS)
-        m.submodules.unit_room = unit_room = Room(STEPS)
+        m.submodules.symbol_room = symbol_room = Room(SYMBOL_STEPS)
+        m.submodules.unit_room = unit_room = Room(CODED_STEPS)
         m.submodules.tile_room = tile_room = Room(3)
         connect(m, load.o, stored.i)
         connect(m, coding.o, output.i)

@@ -11,7 +11,7 @@ from .encoder_tile import (
     DIMENSION_BITS,
     GROUP_BITS,
     MODE_STEPS,
-    STEPS,
+    SYMBOL_STEPS,
     Chosen,
     Taken,
     check_lanes,
@@ -42,7 +42,7 @@ class Coder(wiring.Component):
         self._lanes = lanes
         super().__init__({
             "i": In(stream.Signature(Chosen)),
-            "symbols_address": Out(ring_bits(STEPS, lanes)),
+            "symbols_address": Out(ring_bits(SYMBOL_STEPS, lanes)),
             "symbols": In(data.ArrayLayout(symbol_layout(), lanes)),
             "modes_address": Out(ring_bits(MODE_STEPS, lanes)),
             "modes": In(MODE_BITS * lanes),

@@ -4,7 +4,7 @@ from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .encoder_tile import STEPS, check_lanes, ring_bits
+from .encoder_tile import UNIT_STEPS, check_lanes, ring_bits
 from .encoder_units import order_bits, order_layout
 from .tables import LANES
 
@@ -35,7 +35,7 @@ class Gather(wiring.Component):
             "begin": In(1), "stop": In(order_bits(lanes)), "final": In(order_bits(lanes)), "mask": In(lanes),
             "none": In(1), "go": In(1), "enable": In(1), "lanes": Out(lanes), "busy": Out(1),
             "order_address": Out(order_bits(lanes)), "order_read": Out(1), "order": In(order_layout(lanes)),
-            "addresses": Out(data.ArrayLayout(ring_bits(STEPS, lanes), lanes)),
+            "addresses": Out(data.ArrayLayout(ring_bits(UNIT_STEPS, lanes), lanes)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -75,7 +75,7 @@ class Gather(wiring.Component):
         """The next unit of each lane, and the one behind it for those that `reads` names."""
         lanes = self._lanes
         for lane in range(lanes):
-            mine = [Signal(ring_bits(STEPS, LANES), name=f"place_{stream}") for stream in range(lane, LANES, lanes)]
+            mine = [Signal(ring_bits(UNIT_STEPS, LANES), name=f"place_{stream}") for stream in range(lane, LANES, lanes)]
             now = mine[0] if lanes == LANES else Array(mine)[phase]
             m.d.comb += self.addresses[lane].eq(Cat(now, phase))
             for number, place in enumerate(mine):

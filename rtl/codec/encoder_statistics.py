@@ -11,8 +11,10 @@ from .encoder_tile import (
     DIMENSION_BITS,
     FEW_PIXELS,
     MOST_PIXELS,
+    SIDE_BITS,
     STEPS,
     STORED_STEPS,
+    SYMBOL_STEPS,
     Run,
     Stored,
     check_lanes,
@@ -75,7 +77,7 @@ def looked_layout(lanes: int) -> data.StructLayout:
 
 def symbol_write(lanes: int) -> data.StructLayout:
     """Symbols of `lanes` channels of a pixel on their way into the ring of the coder."""
-    return data.StructLayout({"valid": 1, "address": ring_bits(STEPS, lanes),
+    return data.StructLayout({"valid": 1, "address": ring_bits(SYMBOL_STEPS, lanes),
                               "data": data.ArrayLayout(symbol_layout(), lanes)})
 
 
@@ -113,7 +115,7 @@ class Statistics(wiring.Component):
         m = Module()
         lanes = self._lanes
         pixels, columns, active, centres = self._walk(m)
-        places = delayed(m, self.address[:ring_bits(STEPS, lanes)], "place")
+        places = delayed(m, self.address[:ring_bits(SYMBOL_STEPS, lanes)], "place")
         write, read = self._line(m, columns)
         words = Signal(8 * lanes, reset_less=True)  # between channels the centre: what the first pixel's neighbours are
         m.d.sync += words.eq(Mux(pixels[1].valid, self.values, centres[1].replicate(lanes)))
@@ -146,7 +148,7 @@ class Statistics(wiring.Component):
         lanes, extra = self._lanes, phase_bits(self._lanes)
         tile = Signal(Stored, reset_less=True)
         running, waiting, begins = Signal(), Signal(), Signal()  # waiting: for channels to begin
-        x, y = Signal(DIMENSION_BITS, reset_less=True), Signal(DIMENSION_BITS, reset_less=True)
+        x, y = Signal(SIDE_BITS, reset_less=True), Signal(SIDE_BITS, reset_less=True)
         at, begin = Signal.like(self.address), Signal.like(self.address)
         missing = Signal(len(tile.groups) + extra, reset_less=True)  # parts of a pixel after this one
         left = Signal(DIMENSION_BITS + 1, reset_less=True)  # channels from this part on; top bit: none

@@ -7,17 +7,25 @@ from amaranth.lib import data
 
 from .tables import LANES, TILE_VALUES
 
-STEPS = 1024
+STEPS = 512
 """Most steps of a tile that the encoder takes: rows x columns x ceil(channels / 8)."""
 
-STORED_STEPS = 2 * STEPS
+SYMBOL_STEPS = CODED_STEPS = 2 * STEPS
+"""Steps of the symbols' ring, and of the tiles that are coded and not yet out: two of the largest tiles, so that one is
+filled while the other is read."""
+
+UNIT_STEPS = 2 * CODED_STEPS
+"""Places for units and their order: a stream may have a unit more than its tile has steps."""
+
+STORED_STEPS = 4 * STEPS
 """Steps of the values' ring: of tiles that come in, are looked at, are coded and go out."""
 
-MODE_STEPS = 2 * STEPS
+MODE_STEPS = SYMBOL_STEPS + CODED_STEPS
 """Steps of the modes' rings, as many as there can be of the tiles between the first look and the end: no tile has more
 modes."""
 
 DIMENSION_BITS = TILE_VALUES.bit_length()
+SIDE_BITS = STEPS.bit_length()
 GROUP_BITS = (TILE_VALUES // LANES).bit_length()
 STEP_BITS = STEPS.bit_length()
 UNIT_NUMBER_BITS = (LANES * (STEPS + 2)).bit_length()
@@ -26,8 +34,8 @@ UNIT_NUMBER_BITS = (LANES * (STEPS + 2)).bit_length()
 class Tile(data.Struct):
     """Rows, columns and channels of a tile, each at least 1, and its tensor's centre."""
 
-    h: unsigned(DIMENSION_BITS)
-    w: unsigned(DIMENSION_BITS)
+    h: unsigned(SIDE_BITS)
+    w: unsigned(SIDE_BITS)
     c: unsigned(DIMENSION_BITS)
     centre: unsigned(8)
 

@@ -5,10 +5,8 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from .encoder_streams import lane_ends, unit_writes
-from .encoder_tile import STEPS, UNIT_NUMBER_BITS, Taken, check_lanes, ones, phase_bits, ring_bits
+from .encoder_tile import UNIT_NUMBER_BITS, UNIT_STEPS, Taken, check_lanes, ones, phase_bits, ring_bits
 from .tables import LANES, UNIT_BITS
-
-ORDER_BITS = (2 * STEPS - 1).bit_length()
 
 
 def coded_layout(lanes: int) -> data.StructLayout:
@@ -24,13 +22,13 @@ def order_layout(lanes: int) -> data.StructLayout:
 
 def order_bits(lanes: int) -> int:
     """Bits of a place in the ring of `Taken`."""
-    return ring_bits(2 * STEPS, lanes)
+    return ring_bits(UNIT_STEPS, lanes)
 
 
 class UnitStore(wiring.Component):
     """A ring of units for each stream, and one that says which streams took units, step by step.
 
-    Both hold STEPS steps; the second has places for the units before a tile's first step as well.
+    Both have UNIT_STEPS places a stream.
 
     Parameters
     ----------
@@ -53,7 +51,7 @@ class UnitStore(wiring.Component):
             "coded": Out(coded_layout(lanes)), "done": Out(1), "accept": In(1),
             "order_read": In(1), "order_address": In(order_bits(lanes)), "order": Out(order_layout(lanes)),
             "walk_address": In(order_bits(lanes)), "walked": Out(order_layout(lanes)),
-            "read": In(1), "addresses": In(data.ArrayLayout(ring_bits(STEPS, lanes), lanes)),
+            "read": In(1), "addresses": In(data.ArrayLayout(ring_bits(UNIT_STEPS, lanes), lanes)),
             "values": Out(data.ArrayLayout(UNIT_BITS, lanes)),
         })
 
@@ -90,9 +88,9 @@ class UnitStore(wiring.Component):
         """The units of a lane's streams."""
         lanes = self._lanes
         m.submodules[f"units_{lane}"] = ring = memory.Memory(
-            shape=UNIT_BITS, depth=1 << ring_bits(STEPS, lanes), init=[])
+            shape=UNIT_BITS, depth=1 << ring_bits(UNIT_STEPS, lanes), init=[])
         write, read = ring.write_port(), ring.read_port()
-        places = [Signal(ring_bits(STEPS, LANES), name=f"place_{stream}") for stream in range(lane, LANES, lanes)]
+        places = [Signal(ring_bits(UNIT_STEPS, LANES), name=f"place_{stream}") for stream in range(lane, LANES, lanes)]
         m.d.comb += [read.addr.eq(self.addresses[lane]), read.en.eq(self.read), self.values[lane].eq(read.data),
                      write.en.eq(self.units.valid[lane]), write.data.eq(self.units.units[lane])]
         with m.Switch(self.units.phase):
