@@ -27,7 +27,8 @@ _WIRE = re.compile(r"^  wire width (\d+)(?: (input|output|inout) \d+)? *( signed
 _MEMORY = re.compile(r"^  memory width (\d+) size (\d+) (\S+)$")
 _NOTES = re.compile(r"^ *attribute \\(?:generator|src|top|amaranth\S*) ")
 _MEMORY_ID = re.compile(r'^    parameter \\MEMID "\\(\\[^"]+)"')
-_TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;$", re.MULTILINE)
+_WOKEN = re.compile(
+    r"^  (?:reg (?P<trigger>\\\$auto\$verilog_backend\S+ ) = 0;|always @\*\n    (?P<piece>.* = .*;))$", re.MULTILINE)
 _MEMORY_DECLARATION = re.compile(
     r"^(  reg (?:\[\d+:0\] )?(\w+|\\\S+ ) ?\[(\d+):0\];)\n(?!  initial begin\n    \2)", re.MULTILINE)
 
@@ -61,9 +62,26 @@ def emit(component: Any, name: str, ports: Any = None, platform: Any = None) -> 
         text = rtlil.convert(component, name=name, ports=ports, platform=platform, emit_src=False)
     text = verilog._convert_rtlil_text(merge_modules(text, name), strip_internal_attrs=True)
     text = re.sub(r"\A/\*[^\n]*\n", f"/* {name}: written by Systolith */\n", text)
-    # A declaration's initial value is no event under SystemVerilog, so it would not start the `always @*` blocks.
-    text = _TRIGGER.sub(r"  reg \1;\n  initial \1= 0;", text)
-    return fill_with_zeros(text)
+    return fill_with_zeros(_wake(text))
+
+
+def _wake(text: str) -> str:
+    """The Verilog `text` with every `always @*` block started at time 0, by a change of its module's trigger.
+
+    A declaration's initial value is no event under SystemVerilog, so the trigger gets it from an `initial` block. Of a
+    signal that is set in pieces, those outside of processes have blocks without a trigger: what never changes would
+    stay undefined in them.
+    """
+    trigger = ""
+
+    def woken(match: re.Match[str]) -> str:
+        nonlocal trigger
+        if match["trigger"]:
+            trigger = match["trigger"]
+            return f"  reg {trigger};\n  initial {trigger}= 0;"
+        return f"  always @* begin\n    if ({trigger}) begin end\n    {match['piece']}\n  end"
+
+    return _WOKEN.sub(woken, text)
 
 
 @dataclass

@@ -176,11 +176,11 @@ endmodule
 """
 
 
-def _icarus(text: str, folder: Path, values: list[int]) -> list[int]:
+def _icarus(text: str, folder: Path, values: list[int], language: str = "2005") -> list[int]:
     folder.mkdir()
     (folder / "chain.v").write_text(text + _BENCH)
     (folder / "values.hex").write_text("\n".join(f"{value:02x}" for value in values))
-    subprocess.run(["iverilog", "-g2005", "-Wall", "-o", "sim", "-s", "bench", "chain.v"], cwd=folder, check=True)
+    subprocess.run(["iverilog", f"-g{language}", "-Wall", "-o", "sim", "-s", "bench", "chain.v"], cwd=folder, check=True)
     done = subprocess.run(["vvp", "-n", "sim"], cwd=folder, check=True, capture_output=True, text=True)
     return [int(line) for line in done.stdout.split() if line.isdigit()]
 
@@ -206,3 +206,26 @@ def test_merging_does_not_change_behaviour(tmp_path: Path, odd: int | None, kind
     plain = verilog.convert(Chain(3, odd, kind), name="chain", emit_src=False)
     assert _icarus(plain, tmp_path / "plain", values) == expected
     assert _icarus(emit(Chain(3, odd, kind), "chain"), tmp_path / "merged", values) == expected
+
+
+class Pieces(wiring.Component):
+    """A word whose low half comes from a choice; its high half from a register that never changes."""
+
+    i: In(8)
+    o: Out(8)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        held, word = Signal(4, init=5), Signal(8)
+        m.d.sync += held.eq(held)
+        m.d.comb += [word[4:].eq(held ^ 3), self.o.eq(word)]
+        with m.If(self.i[0]):
+            m.d.comb += word[:4].eq(self.i[4:])
+        return m
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog (iverilog) is not installed")
+def test_pieces_that_never_change_are_defined(tmp_path: Path) -> None:
+    values = [0, 0x31, 0x52, 0x73]
+    text = emit(Pieces(), "chain")
+    assert _icarus(text, tmp_path / "pieces", (values * 50)[:200], "2012")[:4] == [0x60, 0x63, 0x60, 0x67]

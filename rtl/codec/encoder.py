@@ -4,17 +4,18 @@ from amaranth import Module, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from systolith.rtl.stream_fifo import StreamFifo
-
 from .encoder_choice import ModeChoice
 from .encoder_coder import Coder
 from .encoder_load import TileLoader
 from .encoder_output import TileOutput
+from .encoder_queue import TileQueue
 from .encoder_room import Room
 from .encoder_statistics import Statistics
 from .encoder_tile import (
-    STEPS,
+    CODED_STEPS,
+    MODE_STEPS,
     STORED_STEPS,
+    SYMBOL_STEPS,
     Choice,
     Chosen,
     Entry,
@@ -22,7 +23,6 @@ from .encoder_tile import (
     Stored,
     Tile,
     check_lanes,
-    phase_bits,
     ring_bits,
     symbol_layout,
 )
@@ -38,8 +38,7 @@ class Encoder(wiring.Component):
 
     Four stages work on a tile each: its values come in; statistics choose the modes, channel by channel; it is coded
     step by step; it goes out. So a sequence of tiles takes LANES / lanes cycles a step and a few a tile in the long
-    run, as long as both sides of the streams keep up. Tiles of fewer than 32 pixels take longer (`Statistics`), those
-    of more than STEPS / 2 steps do not overlap with one another in all stages.
+    run, as long as both sides of the streams keep up. Tiles of fewer than 32 pixels take longer (`Statistics`).
 
     Parameters
     ----------
@@ -47,13 +46,13 @@ class Encoder(wiring.Component):
 
     Members
     -------
-    tile: stream of the tiles' sizes, of 1 to 4096 values and up to STEPS steps (rows x columns x ceil(channels / 8)).
+    tile: stream of the tiles' sizes, of 1 to 4096 values and up to 512 steps (rows x columns x ceil(channels / 8)).
     values: stream of 8 bytes, a word a step: channels 8g .. 8g + 7 of a pixel, the first lowest; those that are not
     there are ignored. Words may come before their tile's size is taken, and wait.
     entry: stream of index entries. payload: stream of the bytes that belong to them, none where an entry has none
     (tag 14, 0 units).
-    stored, sent: a step's values were taken, a tile is out whole, in this cycle. error: a tile had more than STEPS
-    steps; until reset, and the encoder waits.
+    stored, sent: a step's values were taken, a tile is out whole, in this cycle. error: a tile had more steps;
+    until reset, and the encoder waits.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -86,6 +85,8 @@ class Encoder(wiring.Component):
             units.taken.eq(coder.taken), units.ends.eq(coder.ends), units.units.eq(coder.units),
             output.coded.eq(units.coded), output.done.eq(units.done), units.accept.eq(output.accept),
             units.order_address.eq(output.order_address), output.order.eq(units.order),
+            units.walk_address.eq(output.walk_address), output.walked.eq(units.walked),
+            units.order_read.eq(output.order_read), units.read.eq(output.read),
             units.addresses.eq(output.addresses), output.units.eq(units.values),
             load.released.eq(output.released),
         ]
@@ -104,48 +105,48 @@ class Encoder(wiring.Component):
             write, read = values.write_port(), values.read_port()
             m.d.comb += [write.addr.eq(load.write.address), write.en.eq(load.write.valid),
                          write.data.eq(load.write.data), read.addr.eq(address), answer.eq(read.data)]
+            if name == "sent":
+                m.d.comb += read.en.eq(output.read)
         m.submodules.symbols = symbols = memory.Memory(
-            shape=lanes * symbol_layout().size, depth=1 << ring_bits(STEPS, lanes), init=[])
+            shape=lanes * symbol_layout().size, depth=1 << ring_bits(SYMBOL_STEPS, lanes), init=[])
         write, read = symbols.write_port(), symbols.read_port()
         m.d.comb += [write.addr.eq(statistics.symbols.address), write.en.eq(statistics.symbols.valid),
                      write.data.eq(statistics.symbols.data), read.addr.eq(coder.symbols_address),
                      coder.symbols.eq(read.data)]
-        place = load.write.address[:ring_bits(STEPS, lanes)].shape()
-        at = Signal(place)
+        at = Signal(ring_bits(MODE_STEPS, lanes))
         for name, address, answer in (("coded", coder.modes_address, coder.modes),
                                       ("sent", output.modes_address, output.modes)):
             m.submodules[f"modes_{name}"] = modes = memory.Memory(
-                shape=MODE_BITS * lanes, depth=1 << ring_bits(STEPS, lanes), init=[])
+                shape=MODE_BITS * lanes, depth=1 << ring_bits(MODE_STEPS, lanes), init=[])
             write, read = modes.write_port(), modes.read_port()
             m.d.comb += [write.addr.eq(at), write.en.eq(choice.modes.valid), write.data.eq(choice.modes.modes),
                          read.addr.eq(address), answer.eq(read.data)]
+            if name == "sent":
+                m.d.comb += read.en.eq(output.read)
         m.d.sync += at.eq(at + choice.modes.valid)
 
     def _tiles(self, m: Module, load: TileLoader, statistics: Statistics, choice: ModeChoice, coder: Coder,
                output: TileOutput) -> None:
         """From stage to stage, where there is room for all of a tile in what the next one fills."""
-        lanes = self._lanes
-        m.submodules.stored = stored = StreamFifo(Stored, 2)
-        m.submodules.looked = looked = StreamFifo(Chosen, _TILES)
-        m.submodules.choices = choices = StreamFifo(Choice, _TILES + 1)
-        m.submodules.coding = coding = StreamFifo(Chosen, 2)
-        m.submodules.symbol_room = symbol_room = Room(STEPS)
-        m.submodules.mode_room = mode_room = Room(STEPS * LANES // lanes)
-        m.submodules.unit_room = unit_room = Room(STEPS)
-        m.submodules.tile_room = tile_room = Room(2)
+        m.submodules.stored = stored = TileQueue(Stored, 2)
+        m.submodules.looked = looked = TileQueue(Chosen, _TILES)
+        m.submodules.choices = choices = TileQueue(Choice, 2 * _TILES)
+        m.submodules.coding = coding = TileQueue(Chosen, 2)
+        m.submodules.symbol_room = symbol_room = Room(SYMBOL_STEPS)
+        m.submodules.unit_room = unit_room = Room(CODED_STEPS)
+        m.submodules.tile_room = tile_room = Room(3)
         connect(m, load.o, stored.i)
         connect(m, coding.o, output.i)
         given, begins = stored.o.payload, Signal()
-        parts = given.groups << phase_bits(lanes)
         m.d.comb += [
-            symbol_room.amount.eq(given.steps), mode_room.amount.eq(parts),
-            begins.eq(stored.o.valid & symbol_room.fits & mode_room.fits & looked.i.ready),
+            symbol_room.amount.eq(given.steps),
+            begins.eq(stored.o.valid & symbol_room.fits & looked.i.ready),
             statistics.i.valid.eq(begins), statistics.i.payload.eq(given),
             stored.o.ready.eq(begins & statistics.i.ready), looked.i.valid.eq(stored.o.ready),
-            symbol_room.take.eq(stored.o.ready), mode_room.take.eq(stored.o.ready),
+            symbol_room.take.eq(stored.o.ready),
             looked.i.payload.c.eq(given.tile.c), looked.i.payload.groups.eq(given.groups),
             looked.i.payload.steps.eq(given.steps), looked.i.payload.values.eq(given.values),
-            looked.i.payload.single.eq(given.tile.h == 1),
+            looked.i.payload.single.eq(given.tile.h == 1), looked.i.payload.centre.eq(given.tile.centre),
             choices.i.valid.eq(choice.done), choices.i.payload.eq(choice.o),
         ]
         next_tile, goes = Signal(Chosen), Signal()
@@ -159,7 +160,6 @@ class Encoder(wiring.Component):
             unit_room.take.eq(goes), tile_room.take.eq(goes),
             unit_room.give.eq(output.sent), unit_room.returned.eq(output.steps),
             tile_room.give.eq(output.sent), tile_room.returned.eq(1),
-            mode_room.give.eq(output.sent), mode_room.returned.eq(output.parts),
             symbol_room.give.eq(coder.read),
         ]
         reading = Signal.like(next_tile.steps)

@@ -1,10 +1,12 @@
 """From symbols to codes: two lanes of the encoder's coder."""
 
-from amaranth import Cat, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, memory, wiring
+from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, enum, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .encoder_tile import RANK_CENTRE, symbol_layout
+from .encoder_rank import rank_of
+from .encoder_statistics import delayed
+from .encoder_tile import RANK_CENTRE, Run, symbol_layout
 from .tables import (
     CODE_OF,
     CODES,
@@ -30,25 +32,49 @@ class Leaf(data.Struct):
 
     base: unsigned(8)
     length: unsigned(5)
-    shift: unsigned(3)
+    shift: unsigned(4)
     one: unsigned(1)
 
 
 class Code(data.Struct):
-    """`length` bits, the first is the lowest; those above are 0."""
+    """`length` bits, the first is the lowest: `shift` zeros (15: one less than none), then those of `body`; those above
+    are 0."""
 
-    bits: unsigned(LONGEST_CODE)
+    body: unsigned(9)
+    shift: unsigned(4)
     length: unsigned(5)
 
 
 class CodeInput(data.Struct):
-    """A value: `first` of its channel; `active`: there is one. `single`: its tile has one row."""
+    """A value: `first` of its channel; `active`: there is one. `single`: its tile has one row. `centre`: its tile's."""
 
     symbol: symbol_layout()
     mode: unsigned(MODE_BITS)
+    centre: unsigned(8)
     single: unsigned(1)
     first: unsigned(1)
     active: unsigned(1)
+
+
+class _Choice(data.Struct):
+    """What a mode says: `upper`, `centre`: the prediction, else the mean; `two`, `four`: runs; `table`: it has a code,
+    `value`: the value itself is one, `nothing`: it is no table."""
+
+    upper: unsigned(1)
+    centre: unsigned(1)
+    two: unsigned(1)
+    four: unsigned(1)
+    table: unsigned(1)
+    value: unsigned(1)
+    nothing: unsigned(1)
+
+
+class Special(enum.Enum, shape=3):
+    """Leaves that are no classes of ranks: of the centre, of a run, of a constant channel's value."""
+
+    CENTRE = 0
+    RUN = 1
+    CONST = 2
 
 
 def thresholds(code: tuple[int, ...]) -> list[int]:
@@ -64,8 +90,9 @@ def thresholds(code: tuple[int, ...]) -> list[int]:
 
 
 def leaves(code: tuple[int, ...]) -> list[dict[str, int]]:
-    """What `Leaf` says of each class of ranks, the escape as the last; then of the centre and of a run."""
-    found, special, base = [], {}, 0
+    """What `Leaf` says of each class of ranks, the escape as the last; then by `Special`."""
+    found, special = [], {}
+    base = 0
     for zeros, kind in enumerate(code):
         if kind in (Z, RUN):
             special[kind] = {"base": RANK_CENTRE, "length": zeros + 1, "shift": zeros, "one": 1}
@@ -75,13 +102,19 @@ def leaves(code: tuple[int, ...]) -> list[dict[str, int]]:
     found.append({"base": 0, "length": LONGEST_CODE, "shift": ESCAPE_ZEROS - 1, "one": 0})
     nothing = {"base": 0, "length": 0, "shift": 0, "one": 0}
     found += [nothing] * (_THRESHOLDS + 1 - len(found))
-    return [*found, special.get(Z, nothing), special.get(RUN, nothing), *[nothing] * (_THRESHOLDS - 1)]
+    const = {"base": 0, "length": 8, "shift": 15, "one": 0}  # its lowest bit where a one would be
+    return [*found, special.get(Z, nothing), special.get(RUN, nothing), const, *[nothing] * (_THRESHOLDS - 2)]
+
+
+def classes(code: tuple[int, ...]) -> list[int]:
+    """The class of each rank."""
+    starts = thresholds(code)
+    return [sum(rank >= start for start in starts) for rank in range(256)]
 
 
 class CodePair(wiring.Component):
-    """The codes of two values, LATENCY cycles after them.
-
-    A code's class is found by comparing the rank with three thresholds, each from a ROM that two lanes share.
+    """The codes of two values, LATENCY cycles after them: the rank, its class, and what the class says, from ROMs that
+    both lanes read.
 
     Members
     -------
@@ -93,13 +126,10 @@ class CodePair(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        starts = [thresholds(code) for code in CODES]
-        by_context = [CODE_OF[table_set][mode][context] for table_set in range(2) for mode in range(TABLE_MODES)
-                      for context in range(16)]
         roms = {
-            "first": (8 + _CODE_BITS, [starts[code][3] | code << 8 for code in by_context]),
-            "second": (8, [start[place] for start in starts for place in (1, 5)]),
-            "third": (8, [start[place] for start in starts for place in (0, 2, 4, 6)]),
+            "codes": (_CODE_BITS, [CODE_OF[table_set][mode][context] for table_set in range(2)
+                                   for mode in range(TABLE_MODES) for context in range(16)]),
+            "classes": (_LEAF_BITS, [place for code in CODES for place in classes(code)]),
             "leaves": (Leaf.as_shape().size, [Leaf.const(leaf).as_value().value for code in CODES
                                               for leaf in leaves(code)]),
         }
@@ -113,57 +143,53 @@ class CodePair(wiring.Component):
         return m
 
     def _lane(self, m: Module, lane: int, roms: dict) -> None:
-        def later(value: Value, name: str) -> Signal:
-            register = Signal.like(value, name=f"{name}_{lane}", reset_less=True)
-            m.d.sync += register.eq(value)
-            return register
-
-        given = self.i[lane]
-        symbol, mode = given.symbol, given.mode[:3]
-        select = Cat(mode, given.single)
-        table = given.active & ~given.mode[3]
-        # Stage 1: what the mode makes of the value.
-        rank, context, run = (Signal(width, name=f"{name}_{lane}") for name, width in (
-            ("chosen", 8), ("context", 4), ("run", 2)))
-        m.d.comb += [rank.eq(symbol.a), context.eq(symbol.map)]
-        with m.Switch(select):
+        # Stage 1: what the mode means.
+        came = self.i[lane]
+        select = Signal(4, name=f"select_{lane}", reset_less=True)
+        given, choice = Signal(CodeInput, name=f"given_{lane}", reset_less=True), Signal(
+            _Choice, name=f"choice_{lane}", reset_less=True)
+        symbol, mode = given.symbol, came.mode
+        table, first_const = came.active & ~mode[3], came.active & came.first & (mode == CONST)
+        m.d.sync += [given.eq(came), select.eq(Cat(mode[:3], came.single)), choice.eq(0), choice.table.eq(table),
+                     choice.value.eq(first_const), choice.nothing.eq(mode[3])]
+        with m.Switch(Cat(mode[:3], came.single)):
             for number, (predictor, length) in enumerate((*MODES[0], *MODES[1])):
                 with m.Case(number):
-                    if predictor == "U":
-                        m.d.comb += rank.eq(Mux(given.first, symbol.a, symbol.u))
-                    elif predictor == "Z":
-                        m.d.comb += [rank.eq(symbol.z), context.eq(symbol.spread)]
-                    if length:
-                        m.d.comb += run.eq(symbol.two if length == 2 else symbol.four)
-        ranks = [later(rank, "rank_1")]
-        where = later(Cat(context, select), "where")
-        begins = later(run[0], "begins_1")
-        special = [later(table & (rank == RANK_CENTRE), "special_1")]
-        none = [later(~table | run[1], "none_1")]
-        const = [later(given.active & given.first & (given.mode == CONST), "const_1")]
-        value = [later(symbol.u, "value_1")]
-        runs = [begins]
-        for stage in range(2, 6):
-            for chain, name in ((ranks, "rank"), (special, "special"), (none, "none"), (const, "const"),
-                                (value, "value"), (runs, "begins")):
-                chain.append(later(chain[-1], f"{name}_{stage}"))
-        # Stages 2 to 5: down the tree of thresholds, a ROM a stage.
-        m.d.comb += roms["first"].addr.eq(where)
-        first = roms["first"].data
-        high = ranks[1] >= first[:8]
-        m.d.comb += roms["second"].addr.eq(Cat(high, first[8:]))
-        code, high = later(first[8:], "code_3"), later(high, "high_3")
-        middle = ranks[2] >= roms["second"].data
-        m.d.comb += roms["third"].addr.eq(Cat(middle, high, code))
-        code, upper = later(code, "code_4"), later(Cat(middle, high), "upper_4")
-        low = ranks[3] >= roms["third"].data
-        m.d.comb += roms["leaves"].addr.eq(Cat(Mux(special[3], runs[3], Cat(low, upper)), special[3], code))
+                    m.d.sync += [choice.upper.eq(predictor == "U"), choice.centre.eq(predictor == "Z"),
+                                 choice.two.eq(length == 2), choice.four.eq(length == 4)]
+        # Stage 2: what it makes of the value.
+        prediction, run = Signal(8, name=f"prediction_{lane}", reset_less=True), Signal(Run, name=f"run_{lane}")
+        m.d.comb += run.eq((symbol.two.as_value() & choice.two.replicate(2)) |
+                           (symbol.four.as_value() & choice.four.replicate(2)))
+        m.d.sync += prediction.eq(Mux(choice.centre, given.centre, Mux(choice.upper, symbol.upper, symbol.mean)))
+        with m.If(choice.nothing):
+            m.d.sync += prediction.eq(0)
+        value, centre, where = (Signal(width, name=f"{name}_{lane}", reset_less=True) for name, width in (
+            ("value", 8), ("centre", 8), ("where", 8)))
+        m.d.sync += [value.eq(symbol.value), centre.eq(given.centre),
+                     where.eq(Cat(Mux(choice.centre, symbol.spread, symbol.map), select))]
+        m.d.comb += roms["codes"].addr.eq(where)
+        centred = delayed(m, symbol.is_centre & choice.table, f"centred_{lane}", 4)
+        none = delayed(m, (~choice.table & ~choice.value) | (choice.table & run.covered), f"none_{lane}", 5)
+        consts, begins = delayed(m, choice.value, f"const_{lane}", 4), delayed(m, run.begins, f"begins_{lane}", 4)
+        # Stage 4: the rank, of a constant channel the value; stage 5: its class; stage 6: its leaf.
+        ranks = [Signal(8, name=f"rank_{lane}", reset_less=True, init=RANK_CENTRE)]
+        code = Signal(_CODE_BITS, name=f"code_{lane}", reset_less=True)
+        m.d.sync += [ranks[0].eq(rank_of(m, str(lane), value, prediction, centre, consts[2])),
+                     code.eq(roms["codes"].data)]
+        with m.If(centred[2]):
+            m.d.sync += ranks[0].eq(RANK_CENTRE)
+        ranks, codes = delayed(m, ranks[0], f"rank_{lane}", 2), delayed(m, code, f"code_{lane}", 1)
+        m.d.comb += roms["classes"].addr.eq(Cat(ranks[0], codes[0]))
+        special = centred[4] | consts[4]
+        place = Mux(special, Cat(begins[4], consts[4], 0), roms["classes"].data)
+        m.d.comb += roms["leaves"].addr.eq(Cat(place, special, codes[1]))
         leaf = Leaf(roms["leaves"].data)
-        # Stage 6: the class and what follows it; stage 7: in place.
-        extra = Signal(8, name=f"extra_{lane}", reset_less=True)
-        shift, one = later(Mux(const[4], 0, leaf.shift), "shift"), later(leaf.one, "one")
-        length = later(Mux(const[4], 8, Mux(none[4], 0, leaf.length)), "length_6")
-        plain, silent = later(const[4], "const_6"), later(none[4] & ~const[4], "none_6")
-        m.d.sync += extra.eq(Mux(const[4], value[4], ranks[4] - leaf.base))
-        body = Mux(silent, 0, Mux(plain, extra, Cat(one, extra)))
-        m.d.sync += [self.o[lane].bits.eq(body << shift), self.o[lane].length.eq(length)]
+        # Stage 7: the class and what follows it.
+        extra, result = Signal(8, name=f"extra_{lane}", reset_less=True), Signal(Code, name=f"result_{lane}")
+        one = Signal(name=f"one_{lane}", reset_less=True)
+        m.d.sync += [extra.eq(ranks[2] - leaf.base), one.eq(leaf.one), result.shift.eq(leaf.shift),
+                     result.length.eq(leaf.length)]
+        with m.If(none[5]):
+            m.d.sync += [extra.eq(0), one.eq(0), result.length.eq(0), result.shift.eq(0)]
+        m.d.comb += [self.o[lane].eq(result), self.o[lane].body.eq(Cat(one, extra))]

@@ -10,7 +10,8 @@ from .encoder_streams import Part, Streams, lane_ends, unit_writes
 from .encoder_tile import (
     DIMENSION_BITS,
     GROUP_BITS,
-    STEPS,
+    MODE_STEPS,
+    SYMBOL_STEPS,
     Chosen,
     Taken,
     check_lanes,
@@ -22,7 +23,7 @@ from .tables import LANES, MODE_BITS, TAG_CHANNELS
 
 
 class Coder(wiring.Component):
-    """Codes a part of a step a cycle; a tile takes two steps more than it has, and a cycle.
+    """Codes a part of a step a cycle; a tile takes four steps more than it has, and a cycle.
 
     Parameters
     ----------
@@ -41,9 +42,9 @@ class Coder(wiring.Component):
         self._lanes = lanes
         super().__init__({
             "i": In(stream.Signature(Chosen)),
-            "symbols_address": Out(ring_bits(STEPS, lanes)),
+            "symbols_address": Out(ring_bits(SYMBOL_STEPS, lanes)),
             "symbols": In(data.ArrayLayout(symbol_layout(), lanes)),
-            "modes_address": Out(ring_bits(STEPS, lanes)),
+            "modes_address": Out(ring_bits(MODE_STEPS, lanes)),
             "modes": In(MODE_BITS * lanes),
             "read": Out(1),
             "taken": Out(Taken), "ends": Out(lane_ends(lanes)), "units": Out(unit_writes(lanes)),
@@ -65,7 +66,8 @@ class Coder(wiring.Component):
                 lane, given = 2 * pair + k, Signal(CodeInput, name=f"given_{2 * pair + k}", reset_less=True)
                 own = self.modes.word_select(lane, MODE_BITS)
                 m.d.sync += [given.symbol.eq(self.symbols[lane]), given.single.eq(singles[1]),
-                             given.first.eq(firsts[1]), given.active.eq(actives[1][lane]),
+                             given.first.eq(firsts[1]), given.centre.eq(tile.centre),
+                             given.active.eq(actives[1][lane] & parts[1].codes),
                              given.mode.eq(Mux(tags[1] == TAG_CHANNELS, own, tags[1]))]
                 m.d.comb += [codes.i[k].eq(given), streams.codes[lane].eq(codes.o[k])]
         return m
@@ -76,7 +78,7 @@ class Coder(wiring.Component):
         phases = LANES // lanes
         tile = Signal(Chosen, reset_less=True)
         part = Signal(Part)
-        state = Signal(2)  # nothing, starts, codes, ends
+        state = Signal(3)  # nothing, starts, codes, ends, and pads twice
         first = Signal(reset_less=True)
         steps = Signal.like(tile.steps, reset_less=True)  # that follow
         missing = Signal(GROUP_BITS + extra, reset_less=True)  # parts of the pixel, or of the start, that follow
@@ -88,7 +90,8 @@ class Coder(wiring.Component):
         pixel = tile.groups << extra
         m.d.comb += [
             part.starts.eq(state == 1), part.codes.eq(state == 2), part.ends.eq(state == 3),
-            part.last.eq(turn), self.read.eq((state == 3) & turn),
+            part.pads.eq(state[2]), part.second.eq(state == 5), part.last.eq((state == 5) & turn),
+            self.read.eq((state == 3) & turn),
             self.i.ready.eq(state == 0),
             self.symbols_address.eq(symbol), self.modes_address.eq(mode),
         ]
@@ -111,9 +114,10 @@ class Coder(wiring.Component):
                     m.d.sync += steps.eq(steps - 1)
                     with m.If(steps == 0):
                         m.d.sync += [state.eq(3), base.eq(base + pixel)]
-            with m.Case(3):
+            with m.Default():
+                m.d.sync += left.eq(left - lanes)
                 with m.If(turn):
-                    m.d.sync += state.eq(0)
+                    m.d.sync += [state.eq(Mux(state == 5, 0, state + 1)), left.eq(tile.c)]
         assert phases == 1 << extra
         active = Cat(~left[-1] & (left[:-1] > lane) for lane in range(lanes))
         return part, active, first, tile

@@ -1,23 +1,18 @@
 """Units of the encoder's streams in the order in which the decoder takes them."""
 
-from typing import Any
-
 from amaranth import Array, Cat, Module, Mux, Signal
-from amaranth.lib import data, fifo, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .encoder_pack import Piece
-from .encoder_tile import STEPS, UNIT_NUMBER_BITS, Taken, check_lanes, ones, ring_bits
-from .encoder_units import order_bits
-from .tables import LANES, UNIT_BITS
-
-WIDTH = 4
-"""Units of a piece at most."""
-_AHEAD = 8
+from .encoder_tile import UNIT_STEPS, check_lanes, ring_bits
+from .encoder_units import order_bits, order_layout
+from .tables import LANES
 
 
 class Gather(wiring.Component):
-    """Reads the order of a tile's units and from it the units, up to four of one phase a cycle.
+    """Reads the order of a tile's units and addresses the units, those of up to four lanes a cycle.
+
+    The order of all of a tile is read, also behind its last unit: each stream's next unit is then the next tile's.
 
     Parameters
     ----------
@@ -25,110 +20,64 @@ class Gather(wiring.Component):
 
     Members
     -------
-    begin: a tile begins: `units` of them, whose order stands from `start` to before `stop` (it may name more);
-    `places`: where each stream ends, behind which a unit is zero.
-    enable: a piece may leave. o: pieces; count 0 where there is none, three cycles after.
-    order_address, order, addresses, values: read ports, a cycle.
-    finish: the tile is done with, all of it or nothing: its streams' next units come at `places`.
-    busy: units are missing.
+    begin: a tile's order stands from where the last one's ended to before `stop`; up to `final` its units are wanted,
+    of that place those of the lanes in `mask`. none: no unit is wanted.
+    go: everything here moves in this cycle. enable: wanted units may be named.
+    lanes: whose units, which their ring answers after a cycle, are wanted.
+    order_address, order: read port, a cycle, which stands still without `order_read`. addresses: of the units' rings.
+    busy: the tile's order has not been read.
     """
 
     def __init__(self, lanes: int) -> None:
         check_lanes(lanes)
         self._lanes = lanes
-        place = ring_bits(STEPS, LANES)
         super().__init__({
-            "begin": In(1), "units": In(UNIT_NUMBER_BITS),
-            "start": In(order_bits(lanes)), "stop": In(order_bits(lanes)),
-            "places": In(data.ArrayLayout(place, LANES)), "enable": In(1), "finish": In(1),
-            "o": Out(Piece), "busy": Out(1),
-            "order_address": Out(order_bits(lanes)), "order": In(Taken),
-            "addresses": Out(data.ArrayLayout(ring_bits(STEPS, lanes), lanes)),
-            "values": In(data.ArrayLayout(UNIT_BITS, lanes)),
+            "begin": In(1), "stop": In(order_bits(lanes)), "final": In(order_bits(lanes)), "mask": In(lanes),
+            "none": In(1), "go": In(1), "enable": In(1), "lanes": Out(lanes), "busy": Out(1),
+            "order_address": Out(order_bits(lanes)), "order_read": Out(1), "order": In(order_layout(lanes)),
+            "addresses": Out(data.ArrayLayout(ring_bits(UNIT_STEPS, lanes), lanes)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes = self._lanes
-        left, kept = Signal(UNIT_NUMBER_BITS), Signal(lanes)  # kept: lanes of a step that have to go before the next's
-        queue = self._order(m, left)
-        phase, offered, older, newer = queue.r_data[:2], Signal(lanes), Signal(lanes), Signal(lanes)
-        moves = self.enable & (left != 0)
-        # Of the next step those below all that were kept: no lane twice.
-        free = Cat(~kept[:lane + 1].any() for lane in range(lanes))
-        m.d.comb += [older.eq(Mux(moves, kept, 0)), newer.eq(Mux(moves & queue.r_rdy, queue.r_data[2:] & free, 0)),
-                     offered.eq(older | newer)]
-        width = min(WIDTH, lanes)
-        among = Signal(range(lanes + 1))
-        m.d.comb += among.eq(ones(older))
-        before = Signal(data.ArrayLayout(range(lanes + 1), lanes))  # lanes offered before this one
-        chosen = [Signal(lanes, name=f"chosen_{place}") for place in range(width)]
-        goes, rest = Signal(lanes), Signal(lanes)
-        for lane in range(lanes):
-            m.d.comb += before[lane].eq(Mux(older[lane], ones(older[:lane]), among + ones(newer[:lane])))
-            m.d.comb += [chosen[place][lane].eq(offered[lane] & (before[lane] == place) & (left > place))
-                         for place in range(width)]
-            m.d.comb += goes[lane].eq(offered[lane] & (before[lane] < width))
-        went = goes & newer
-        taken = went.any()
-        m.d.comb += rest.eq(Mux(taken, queue.r_data[2:] & ~went, older & ~goes))
-        count = Signal(3)
-        m.d.comb += count.eq(ones([one.any() for one in chosen]))
-        with m.If(offered.any()):
-            m.d.sync += [left.eq(left - count), kept.eq(rest)]
-        m.d.comb += queue.r_en.eq(taken)
-        zeros = self._read(m, phase, goes)
-        self._pick(m, chosen, count, zeros)
-        m.d.comb += self.busy.eq(left != 0)
+        at, ahead, ahead_final = Signal(order_bits(lanes)), Signal(), Signal(reset_less=True)
+        now, valid, final = Signal(order_layout(lanes), reset_less=True), Signal(), Signal(reset_less=True)
+        running, dropping, second = Signal(), Signal(), Signal()
+        more, moves, done = Signal(), Signal(), Signal()
+        part, wanted = Signal(lanes), Signal(lanes)
+        m.d.comb += [
+            more.eq(running & (at != self.stop)), self.order_address.eq(at), self.order_read.eq(done | ~valid),
+            moves.eq(self.go & valid & (dropping | self.enable)),
+            done.eq(moves & (dropping | ~now.many | second)),
+            part.eq(now.lanes), self.busy.eq(more | ahead | valid),
+            wanted.eq(part & Mux(final, self.mask, (1 << lanes) - 1)),
+        ]
+        if lanes > 4:  # at most four a cycle
+            with m.If(now.many & ~dropping):
+                m.d.comb += part.eq(Mux(second, now.lanes[4:] << 4, now.lanes[:4]))
+        with m.If(moves & ~dropping):
+            m.d.comb += self.lanes.eq(wanted)
+            m.d.sync += second.eq(now.many & ~second)
+        with m.If(done & final):
+            m.d.sync += dropping.eq(1)
+        with m.If(self.order_read):
+            m.d.sync += [now.eq(self.order), valid.eq(ahead), final.eq(ahead_final), ahead.eq(more),
+                         ahead_final.eq(at == self.final), at.eq(at + more)]
         with m.If(self.begin):
-            m.d.sync += [left.eq(self.units), kept.eq(0)]
-        with m.If(left == 0):  # what is left of the last step's lanes have not touched their units
-            m.d.comb += queue.r_en.eq(1)
+            m.d.sync += [running.eq(1), dropping.eq(self.none)]
+        with m.Elif(~more):
+            m.d.sync += running.eq(0)
+        self._addresses(m, now.phase, part & moves.replicate(lanes))
         return m
 
-    def _order(self, m: Module, left: Signal) -> Any:
-        """A queue of the lanes that took units, filled ahead."""
-        m.submodules.queue = queue = fifo.SyncFIFO(width=2 + self._lanes, depth=_AHEAD)
-        at, reads, answered = Signal.like(self.order_address), Signal(), Signal()
-        stop = Signal.like(at)
-        m.d.comb += [
-            reads.eq((left != 0) & (at != stop) & (queue.level < _AHEAD - 2)),
-            self.order_address.eq(at), queue.w_en.eq(answered),
-            queue.w_data.eq(Cat(self.order.phase, self.order.lanes[:self._lanes])),
-        ]
-        m.d.sync += [answered.eq(reads), at.eq(at + reads)]
-        with m.If(self.begin):
-            m.d.sync += [at.eq(self.start), stop.eq(self.stop)]
-        return queue
-
-    def _read(self, m: Module, phase: Any, goes: Signal) -> Signal:
-        """Reads the next unit of the lanes that go; whether it is untouched, with the answer."""
-        lanes, width = self._lanes, len(self.places[0])
-        zeros = Signal(lanes, reset_less=True)
+    def _addresses(self, m: Module, phase: Signal, reads: Signal) -> None:
+        """The next unit of each lane, and the one behind it for those that `reads` names."""
+        lanes = self._lanes
         for lane in range(lanes):
-            mine = [Signal(width, name=f"place_{stream}") for stream in range(lane, LANES, lanes)]
-            ends = [self.places[stream] for stream in range(lane, LANES, lanes)]
-            now, end = (mine[0], ends[0]) if lanes == LANES else (Array(mine)[phase], Array(ends)[phase])
-            over = Signal(name=f"over_{lane}")
-            m.d.comb += [over.eq(now == end), self.addresses[lane].eq(Cat(now, phase))]
-            m.d.sync += zeros[lane].eq(over)
+            mine = [Signal(ring_bits(UNIT_STEPS, LANES), name=f"place_{stream}") for stream in range(lane, LANES, lanes)]
+            now = mine[0] if lanes == LANES else Array(mine)[phase]
+            m.d.comb += self.addresses[lane].eq(Cat(now, phase))
             for number, place in enumerate(mine):
-                with m.If(goes[lane] & ~over & (phase == number)):
+                with m.If(reads[lane] & (phase == number)):
                     m.d.sync += place.eq(place + 1)
-                with m.If(self.finish):
-                    m.d.sync += place.eq(ends[number])
-        return zeros
-
-    def _pick(self, m: Module, chosen: list, count: Signal, zeros: Signal) -> None:
-        """The units of the chosen lanes side by side."""
-        counted = Signal.like(count)
-        m.d.sync += [counted.eq(count), self.o.count.eq(counted << 1)]
-        units = []
-        for place, lanes in enumerate(chosen):
-            later = Signal.like(lanes, name=f"later_{place}", reset_less=True)
-            m.d.sync += later.eq(lanes)
-            terms = [Mux(later[lane] & ~zeros[lane], self.values[lane], 0) for lane in range(self._lanes)]
-            while len(terms) > 1:
-                terms = [terms[k] | terms[k + 1] for k in range(0, len(terms), 2)]
-            units.append(terms[0])
-        m.d.sync += self.o.data.eq(Cat(units))

@@ -1,32 +1,32 @@
-"""From a value and its neighbours to ranks and contexts: one lane of the encoder's first look at a tile."""
+"""From a value and its neighbours to ranks and contexts."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .encoder_tile import RANK_CENTRE
 from .tables import BUCKETS, Z_THRESHOLDS
 
 LATENCY = 3
-"""Cycles from neighbours to ranks."""
+"""Cycles from neighbours to contexts."""
+
+_LEVEL_BITS, _LENGTH_BITS, _LONGEST = 4, 3, 6
 
 
 class Neighbourhood(data.Struct):
-    """A value, the one to its left and the one above it."""
+    """A value's neighbours, to its left and above, and the centre of its tile."""
 
-    value: unsigned(8)
     left: unsigned(8)
     upper: unsigned(8)
+    centre: unsigned(8)
 
 
-class Ranks(data.Struct):
-    """Ranks of a value by predictor A, U and Z (or RANK_CENTRE), contexts of A and U and of Z."""
+class Distance(data.Struct):
+    """What the contexts need of a distance: the threshold that it reaches, its length, that and one, not 0."""
 
-    a: unsigned(8)
-    u: unsigned(8)
-    z: unsigned(8)
-    map: unsigned(4)
-    spread: unsigned(4)
+    level: unsigned(_LEVEL_BITS)
+    length: unsigned(_LENGTH_BITS)
+    longer: unsigned(_LENGTH_BITS)
+    some: unsigned(1)
 
 
 def level(value: Value) -> Value:
@@ -49,7 +49,7 @@ assert Z_THRESHOLDS[:len(BUCKETS)] == BUCKETS
 
 def bucket(rank: Value) -> Value:
     """The place of a rank in the table of costs."""
-    return Mux(rank[7], Cat(rank.all(), Const(7, 3)), level(rank[:7])[:4])
+    return Mux(rank[7], len(BUCKETS), level(rank[:7])[:4])
 
 
 def _zigzag(difference: Value) -> Value:
@@ -57,71 +57,84 @@ def _zigzag(difference: Value) -> Value:
     return Cat(difference[8], difference[:8] ^ difference[8].replicate(8))
 
 
-class RankLane(wiring.Component):
-    """Ranks and contexts, LATENCY cycles after the neighbours.
+def fold_of(m: Module, name: str, value: Value, prediction: Value) -> tuple[Value, Signal]:
+    """|value - prediction| with its sign below, `value` or its complement where there are values on one side only, a
+    cycle later and without a register behind. Also the first of these by itself."""
+    distance, zigzag = Signal(9, name=f"distance_{name}"), Signal(9, name=f"zigzag_{name}", reset_less=True)
+    far, high = Signal(name=f"far_{name}", reset_less=True), Signal(name=f"high_{name}", reset_less=True)
+    late, fold = Signal(8, name=f"late_{name}", reset_less=True), Signal(8, name=f"fold_{name}")
+    m.d.comb += distance.eq(prediction - value)
+    m.d.sync += [
+        zigzag.eq(_zigzag(distance)), high.eq(prediction[7]), late.eq(value),
+        # farther than the nearer end: value > 2 * prediction or, from above, value < 2 * prediction - 255
+        far.eq((value < Cat(1, prediction[:7])) ^ ~prediction[7]),
+    ]
+    m.d.comb += fold.eq(Mux(far, late ^ high.replicate(8), zigzag[:8]))
+    return fold, zigzag
 
-    A rank is |value - prediction| with its sign below, `value` or its complement where there are values on one side
-    only, less one where that is more than for the centre (`sim.codec.symbols`).
+
+def rank_of(m: Module, name: str, value: Value, prediction: Value, centre: Value, keep: Value) -> Value:
+    """The rank of a value that is not the centre (`sim.codec.symbols`), a cycle later and without a register behind:
+    its fold, less one where the value is farther than the centre. Where `keep`, and `prediction` is 0, it is the value;
+    `keep` comes a cycle after the others."""
+    fold, zigzag = fold_of(m, name, value, prediction)
+    beyond, other = Signal(9, name=f"beyond_{name}"), Signal(9, name=f"other_{name}", reset_less=True)
+    less = Signal(name=f"less_{name}")
+    m.d.comb += [beyond.eq(prediction - centre), less.eq((zigzag > other) & ~keep)]
+    m.d.sync += other.eq(_zigzag(beyond))
+    return (fold - less)[:8]
+
+
+class Contexts(wiring.Component):
+    """The contexts of a value, LATENCY cycles after its neighbours, and the mean of these after one cycle.
+
+    With d = left - upper and t = left + upper - 2 * centre, the greater of |d| and |t| is |left - centre| +
+    |upper - centre|. Levels and lengths of |d| and |t| come from a ROM.
 
     Members
     -------
-    i: neighbours. centre: of their tile, at the same time. o: ranks.
-    is_centre: the value is the centre, in the same cycle.
+    i: neighbours. mean: prediction of A. map, spread: contexts of A and U, and of Z.
     """
 
-    centre: In(8)
     i: In(Neighbourhood)
-    o: Out(Ranks)
-    is_centre: Out(1)
+    mean: Out(8)
+    map: Out(4)
+    spread: Out(4)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        given, centre = self.i, Signal(8, reset_less=True)
-        value, upper = Signal(8, reset_less=True), Signal(8, reset_less=True)
-        mean, equal = Signal(8, reset_less=True), Signal(reset_less=True)
-        m.d.sync += [value.eq(given.value), upper.eq(given.upper), equal.eq(self.is_centre),
-                     centre.eq(self.centre), mean.eq((Cat(1, given.left) + Cat(1, given.upper))[2:])]
-        m.d.comb += self.is_centre.eq(given.value == self.centre)
-        centred, late = Signal(reset_less=True), Signal(8, reset_less=True)
-        m.d.sync += [centred.eq(equal), late.eq(value)]
-        for name, prediction in (("a", mean), ("u", upper), ("z", centre)):
-            m.d.sync += self.o[name].eq(Mux(centred, RANK_CENTRE, self._rank(m, name, value, late, prediction, centre)))
-        self._contexts(m)
+        given = self.i
+        m.submodules.distances = distances = memory.Memory(
+            shape=Distance, depth=1024, init=[_distance(k if k < 512 else 1024 - k) for k in range(1024)],
+            attrs={"rom_style": "block"})
+        apart, off = distances.read_port(), distances.read_port()
+        total, centre = Signal(9, reset_less=True), Signal(8, reset_less=True)
+        difference, above = Signal(9, reset_less=True), Signal(9, reset_less=True)
+        m.d.sync += [
+            total.eq((Cat(1, given.left) + Cat(1, given.upper)) >> 1),  # and one
+            difference.eq(given.left - given.upper), above.eq(given.upper - given.centre), centre.eq(given.centre),
+        ]
+        d, b = difference.as_signed(), above.as_signed()
+        first, second = Signal(10), Signal(10)  # 2u - l and 2l - u, from the centre
+        m.d.comb += [
+            self.mean.eq(total[1:]), apart.addr.eq(Cat(difference, difference[-1])),
+            off.addr.eq(total - Cat(1, centre)), first.eq(b - d), second.eq(b + (d << 1)),
+        ]
+        # max(|l|, |u|) > 2|d| + 2
+        over, under = (Signal(2, name=name, reset_less=True) for name in ("over", "under"))
+        for k, value in enumerate((first, second)):
+            m.d.sync += [over[k].eq(~value[-1] & (value[2:].any() | value[:2].all())),
+                         under[k].eq(value[-1] & ~value[1:].all())]
+        a, c, near = apart.data, off.data, Signal()
+        m.d.comb += near.eq(over.all() | under.all())
+        m.d.sync += [self.map.eq(Cat(~near, Mux(near, a.longer, a.length))),
+                     self.spread.eq(Mux(a.level > c.level, a.level, c.level))]
+        with m.If(~(a.some | c.some)):
+            m.d.sync += self.map.eq(0)
         return m
 
-    def _rank(self, m: Module, name: str, value: Signal, late: Signal, prediction: Value, centre: Value) -> Value:
-        """Begins a cycle after `i`, ends before the last register. `late` is `value` a cycle later."""
-        distance, beyond = Signal(9, name=f"distance_{name}"), Signal(9, name=f"beyond_{name}")
-        zigzag, other = (Signal(9, name=f"{part}_{name}", reset_less=True) for part in ("zigzag", "other"))
-        far, high = Signal(name=f"far_{name}", reset_less=True), Signal(name=f"high_{name}", reset_less=True)
-        m.d.comb += [distance.eq(prediction - value), beyond.eq(prediction - centre)]
-        m.d.sync += [
-            zigzag.eq(_zigzag(distance)), other.eq(_zigzag(beyond)), high.eq(prediction[7]),
-            # farther than the nearer end: value > 2 * prediction or, from above, value < 2 * prediction - 255
-            far.eq((value < Cat(1, prediction[:7])) ^ ~prediction[7]),
-        ]
-        fold, less = Signal(8, name=f"fold_{name}"), Signal(name=f"less_{name}")
-        m.d.comb += [fold.eq(Mux(far, late ^ high.replicate(8), zigzag[:8])),
-                     less.eq(1 if prediction is centre else zigzag > other)]
-        return (fold - less)[:8]
 
-    def _contexts(self, m: Module) -> None:
-        given, centre = self.i, self.centre
-        apart, left, upper = (Signal(8, name=name, reset_less=True) for name in ("apart", "from_left", "from_upper"))
-        for distance, a, b in ((apart, given.left, given.upper), (left, given.left, centre),
-                               (upper, given.upper, centre)):
-            ahead = Signal(9, name=f"{distance.name}_difference")
-            m.d.comb += ahead.eq(a - b)
-            m.d.sync += distance.eq((ahead[:8] ^ ahead[8].replicate(8)) + ahead[8])
-        farthest, both = Signal(8, reset_less=True), Signal(9, reset_less=True)
-        limit, length = Signal(10, reset_less=True), Signal(3, reset_less=True)
-        m.d.sync += [farthest.eq(Mux(left > upper, left, upper)), both.eq(left + upper), limit.eq((apart + 1) << 1)]
-        for k in range(6):
-            with m.If(apart[k] if k < 5 else apart[5:].any()):
-                m.d.sync += length.eq(k + 1)
-        with m.If(apart == 0):
-            m.d.sync += length.eq(0)
-        m.d.sync += [
-            self.o.map.eq(Mux(farthest == 0, 0, Cat(farthest > limit, length) + 1)),
-            self.o.spread.eq(Mux(both[8], 15, level(both[:8]))),
-        ]
+def _distance(number: int) -> dict[str, int]:
+    length = min(number.bit_length(), _LONGEST)
+    return {"level": min(level_of(number), len(Z_THRESHOLDS)), "length": length, "longer": length + 1,
+            "some": int(number > 0)}

@@ -6,11 +6,15 @@ from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .encoder_rank import RankLane, Ranks
+from .encoder_rank import Contexts
 from .encoder_tile import (
     DIMENSION_BITS,
+    FEW_PIXELS,
+    MOST_PIXELS,
+    SIDE_BITS,
     STEPS,
     STORED_STEPS,
+    SYMBOL_STEPS,
     Run,
     Stored,
     check_lanes,
@@ -35,7 +39,8 @@ def delayed(m: Module, value: Any, name: str, stages: int = 7) -> list:
 
 class Pixel(data.Struct):
     """A pixel on its way; `first`, `last`: of these channels; `final`: of the tile. `single`: the tile has one row,
-    `narrow`: one column."""
+    `narrow`: one column, `few`: all pixels are looked at. `odd`: odd channels are looked at here, else even ones,
+    where it is `early`. `over`: the channels are done with, it is not only the first of two looks at them."""
 
     valid: unsigned(1)
     left_edge: unsigned(1)
@@ -46,32 +51,42 @@ class Pixel(data.Struct):
     final: unsigned(1)
     single: unsigned(1)
     narrow: unsigned(1)
+    few: unsigned(1)
+    odd: unsigned(1)
+    early: unsigned(1)
+    over: unsigned(1)
 
 
 class Looked(data.Struct):
-    """What the choice sees of a value: its ranks and contexts; `same`: it equals the one before or is the first."""
+    """What the choice sees of a value: in stage 4 itself, its neighbours' mean and its upper neighbour, whether it is
+    the centre, and whether it equals the one before or is the first; contexts in stage 6."""
 
-    ranks: Ranks
+    value: unsigned(8)
+    mean: unsigned(8)
+    upper: unsigned(8)
+    is_centre: unsigned(1)
     same: unsigned(1)
+    map: unsigned(4)
+    spread: unsigned(4)
 
 
 def looked_layout(lanes: int) -> data.StructLayout:
-    """The values of a pixel, of those lanes that `active` names."""
-    return data.StructLayout({"pixel": Pixel, "active": lanes, "values": data.ArrayLayout(Looked, lanes)})
+    """The values of a pixel, of those lanes that `active` names; stage 4, and the tile's centre then."""
+    return data.StructLayout({"pixel": Pixel, "active": lanes, "centre": 8, "values": data.ArrayLayout(Looked, lanes)})
 
 
 def symbol_write(lanes: int) -> data.StructLayout:
     """Symbols of `lanes` channels of a pixel on their way into the ring of the coder."""
-    return data.StructLayout({"valid": 1, "address": ring_bits(STEPS, lanes),
+    return data.StructLayout({"valid": 1, "address": ring_bits(SYMBOL_STEPS, lanes),
                               "data": data.ArrayLayout(symbol_layout(), lanes)})
 
 
 class Statistics(wiring.Component):
-    """Ranks, contexts and runs of a tile's values.
+    """Neighbours, contexts and runs of a tile's values.
 
     It goes through `lanes` channels of the tile at a time, pixel by pixel, then through the next ones: a pixel a cycle
-    and a cycle between channels. Tiles of fewer than 32 pixels wait until the choice is done with the tile before,
-    those of 8 and fewer also between channels.
+    and a cycle between channels. Through tiles of FEW_PIXELS or less it goes twice. Tiles of fewer than 32 pixels wait
+    until the choice is done with the tile before, those of 8 and fewer also between channels.
 
     Parameters
     ----------
@@ -100,27 +115,32 @@ class Statistics(wiring.Component):
         m = Module()
         lanes = self._lanes
         pixels, columns, active, centres = self._walk(m)
-        places = delayed(m, self.address[:ring_bits(STEPS, lanes)], "place")
+        places = delayed(m, self.address[:ring_bits(SYMBOL_STEPS, lanes)], "place")
         write, read = self._line(m, columns)
-        words = Signal(8 * lanes, reset_less=True)
-        m.d.sync += words.eq(self.values)
+        words = Signal(8 * lanes, reset_less=True)  # between channels the centre: what the first pixel's neighbours are
+        m.d.sync += words.eq(Mux(pixels[1].valid, self.values, centres[1].replicate(lanes)))
         m.d.comb += [write.addr.eq(columns[2]), write.data.eq(words), write.en.eq(pixels[2].valid)]
         for lane in range(lanes):
-            m.submodules[f"rank_{lane}"] = rank = RankLane()
+            m.submodules[f"contexts_{lane}"] = contexts = Contexts()
             value, above = words.word_select(lane, 8), read.data.word_select(lane, 8)
-            same = self._neighbours(m, lane, rank, pixels[2], value, above, centres[2])
-            m.d.comb += rank.centre.eq(centres[3])
+            given, same = self._neighbours(m, lane, contexts, pixels[2], value, above)
+            is_centre = Signal(name=f"is_centre_{lane}")
+            m.d.comb += [contexts.i.centre.eq(centres[3]), is_centre.eq(given == centres[3])]
             looked, written = self.o.values[lane], self.symbols.data[lane]
-            raw = delayed(m, rank.i.value, f"value_{lane}", 4)
-            equal = delayed(m, same, f"same_{lane}", 4)
-            m.d.sync += looked.ranks.eq(rank.o)
-            m.d.comb += [looked.same.eq(equal[-1])]
-            m.d.comb += [written[to].eq(looked.ranks[of]) for to, of in (("a", "a"), ("z", "z"), ("map", "map"),
-                                                                          ("spread", "spread"))]
-            m.d.comb += written.u.eq(Mux(pixels[7].first, raw[-1], looked.ranks.u))
-            self._runs(m, lane, rank, written, pixels)
+            values, uppers = (delayed(m, one, f"{name}_{lane}", 4) for name, one in (
+                ("value", given), ("upper", contexts.i.upper)))
+            means = delayed(m, contexts.mean, f"mean_{lane}", 3)
+            m.d.comb += [
+                looked.value.eq(values[1]), looked.mean.eq(means[0]), looked.upper.eq(uppers[1]),
+                looked.map.eq(contexts.map), looked.spread.eq(contexts.spread),
+                written.value.eq(values[4]), written.mean.eq(means[3]), written.upper.eq(uppers[4]),
+            ]
+            m.d.sync += [looked.same.eq(same), looked.is_centre.eq(is_centre),
+                         written.map.eq(contexts.map), written.spread.eq(contexts.spread)]
+            m.d.comb += written.is_centre.eq(delayed(m, is_centre, f"is_centre_{lane}", 4)[4])
+            self._runs(m, lane, is_centre, contexts.map, written, pixels)
         m.d.comb += [self.symbols.valid.eq(pixels[7].valid), self.symbols.address.eq(places[7]),
-                     self.o.pixel.eq(pixels[7]), self.o.active.eq(active[7])]
+                     self.o.pixel.eq(pixels[4]), self.o.active.eq(active[4]), self.o.centre.eq(centres[4])]
         return m
 
     def _walk(self, m: Module) -> tuple[list, list, list, list]:
@@ -128,19 +148,23 @@ class Statistics(wiring.Component):
         lanes, extra = self._lanes, phase_bits(self._lanes)
         tile = Signal(Stored, reset_less=True)
         running, waiting, begins = Signal(), Signal(), Signal()  # waiting: for channels to begin
-        x, y = Signal(DIMENSION_BITS, reset_less=True), Signal(DIMENSION_BITS, reset_less=True)
+        x, y = Signal(SIDE_BITS, reset_less=True), Signal(SIDE_BITS, reset_less=True)
         at, begin = Signal.like(self.address), Signal.like(self.address)
         missing = Signal(len(tile.groups) + extra, reset_less=True)  # parts of a pixel after this one
         left = Signal(DIMENSION_BITS + 1, reset_less=True)  # channels from this part on; top bit: none
         cycles = Signal(5)
-        few, very_few, fewest = (Signal(name=name, reset_less=True) for name in ("few", "very_few", "fewest"))
+        few, very_few, fewest, twice = (Signal(name=name, reset_less=True) for name in (
+            "few", "very_few", "fewest", "twice"))
+        again, number = Signal(), Signal(MOST_PIXELS.bit_length(), reset_less=True)  # number: of the pixel
         now, shape = Signal(Pixel), tile.tile
         m.d.comb += [
             self.address.eq(at), self.i.ready.eq(~running),
             now.valid.eq(running & ~waiting),
-            now.left_edge.eq(x == 0), now.right_edge.eq(x == shape.w - 1),
+            now.left_edge.eq(x == 0), now.right_edge.eq(x + 1 == shape.w),
             now.top.eq(y == 0), now.first.eq(now.left_edge & now.top),
-            now.last.eq(now.right_edge & (y == shape.h - 1)), now.final.eq(now.last & (missing == 0)),
+            now.last.eq(now.right_edge & (y + 1 == shape.h)), now.over.eq(now.last & (again | ~twice)),
+            now.final.eq(now.over & (missing == 0)), now.few.eq(twice),
+            now.odd.eq(number[0] ^ again), now.early.eq(~number[-1]),
             now.single.eq(shape.h == 1), now.narrow.eq(shape.w == 1),
         ]
         with m.If(cycles != 0):
@@ -148,7 +172,8 @@ class Statistics(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             given = self.i.payload
             m.d.sync += [tile.eq(given), running.eq(1), waiting.eq(1), begins.eq(1), x.eq(0), y.eq(0), at.eq(begin),
-                         missing.eq((given.groups << extra) - 1), left.eq(given.tile.c),
+                         missing.eq((given.groups << extra) - 1), left.eq(given.tile.c), again.eq(0), number.eq(0),
+                         twice.eq(given.steps <= given.groups * FEW_PIXELS),
                          few.eq(given.steps < given.groups << 5), very_few.eq(given.steps < given.groups << 4),
                          fewest.eq(given.steps <= given.groups << 3)]
         soon = ~cycles[4] & ~very_few
@@ -158,15 +183,19 @@ class Statistics(wiring.Component):
             m.d.sync += [x.eq(Mux(now.right_edge, 0, x + 1)), at.eq(at + (tile.groups << extra))]
             with m.If(now.right_edge):
                 m.d.sync += y.eq(Mux(now.last, 0, y + 1))
+            with m.If(~number[-1]):
+                m.d.sync += number.eq(number + 1)
             with m.If(now.last):
-                m.d.sync += [waiting.eq(1), missing.eq(missing - 1), left.eq(left - lanes), cycles.eq(lanes),
+                m.d.sync += [waiting.eq(1), number.eq(0), again.eq(~now.over), at.eq(begin)]
+            with m.If(now.over):
+                m.d.sync += [missing.eq(missing - 1), left.eq(left - lanes), cycles.eq(lanes),
                              at.eq(begin + 1), begin.eq(begin + 1)]
             with m.If(now.final):
                 m.d.sync += [begin.eq(at + 1), running.eq(0), cycles.eq(_CHOICE_CYCLES)]
         active = Signal(lanes)
         m.d.comb += active.eq(Cat(~left[-1] & (left[:-1] > lane) for lane in range(lanes)))
         return (delayed(m, now, "pixel"), delayed(m, x[:COLUMN_BITS], "column", 2),
-                delayed(m, active, "active"), delayed(m, shape.centre, "centre", 3))
+                delayed(m, active, "active"), delayed(m, shape.centre, "centre", 4))
 
     def _line(self, m: Module, columns: list) -> tuple[Any, Any]:
         """Write and read port of the row above."""
@@ -175,33 +204,31 @@ class Statistics(wiring.Component):
         m.d.comb += read.addr.eq(columns[1])
         return write, read
 
-    def _neighbours(self, m: Module, lane: int, rank: RankLane, pixel: Any, value: Value, line: Value,
-                    centre: Value) -> Signal:
-        """The neighbours, in stage 3; whether the value equals the one before, then too."""
-        before, average = (Signal(8, name=f"{name}_{lane}", reset_less=True) for name in ("before", "average"))
+    def _neighbours(self, m: Module, lane: int, contexts: Contexts, pixel: Any, value: Value,
+                    line: Value) -> tuple[Signal, Signal]:
+        """The neighbours, in stage 3; the value and whether it equals the one before, then too."""
+        given, before, average = (Signal(8, name=f"{name}_{lane}", reset_less=True) for name in (
+            "given", "before", "average"))
         same = Signal(name=f"same_{lane}", reset_less=True)
-        above, left, upper = (Signal(8, name=f"{name}_{lane}") for name in ("above", "left", "upper"))
         error, nearer = Signal(signed(9), name=f"error_{lane}"), Signal(8, name=f"nearer_{lane}")
         m.d.comb += [
             error.eq(value - average),
             nearer.eq((Cat(1, average) + Cat(error[1], error[2:], error[8].replicate(2)))[1:]),  # + (error + 2) >> 2
-            above.eq(Mux(pixel.narrow, before, line)),
-            left.eq(Mux(~pixel.left_edge, before, Mux(pixel.top, centre, above))),
-            upper.eq(Mux(pixel.first, centre, Mux(pixel.single, average, Mux(pixel.top, before, above)))),
         ]
-        with m.If(pixel.valid):
-            m.d.sync += [before.eq(value),
-                         average.eq(Mux(pixel.left_edge, value, nearer))]
-        m.d.sync += [rank.i.value.eq(value), rank.i.left.eq(left), rank.i.upper.eq(upper),
-                     same.eq(pixel.first | (value == before))]
-        return same
+        m.d.sync += [
+            before.eq(value), average.eq(Mux(pixel.left_edge | ~pixel.valid, value, nearer)), given.eq(value),
+            contexts.i.left.eq(Mux(pixel.left_edge & ~pixel.top & ~pixel.narrow, line, before)),
+            contexts.i.upper.eq(Mux(pixel.single, average, Mux(pixel.top | pixel.narrow, before, line))),
+            same.eq(pixel.first | (value == before)),
+        ]
+        return given, same
 
-    def _runs(self, m: Module, lane: int, rank: RankLane, written: Any, pixels: list) -> None:
+    def _runs(self, m: Module, lane: int, is_centre: Signal, context: Value, written: Any, pixels: list) -> None:
         """Runs of centres in stage 6, when the three values that follow in the row are in stages 5 to 3."""
-        centres = [rank.is_centre, *(Signal(name=f"centre_{lane}_{stage}", reset_less=True) for stage in range(4, 7))]
+        centres = [is_centre, *(Signal(name=f"centre_{lane}_{stage}", reset_less=True) for stage in range(4, 7))]
         m.d.sync += [after.eq(earlier) for earlier, after in zip(centres, centres[1:], strict=False)]
         pixel, zero = pixels[6], Signal(name=f"flat_{lane}")
-        m.d.comb += zero.eq(centres[3] & (rank.o.map == 0))
+        m.d.comb += zero.eq(centres[3] & (context == 0))
         two = pixels[6].right_edge | centres[2]
         four = pixels[6].right_edge | (centres[2] & (pixels[5].right_edge | (
             centres[1] & (pixels[4].right_edge | centres[0]))))

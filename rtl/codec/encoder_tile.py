@@ -7,13 +7,25 @@ from amaranth.lib import data
 
 from .tables import LANES, TILE_VALUES
 
-STEPS = 1024
+STEPS = 512
 """Most steps of a tile that the encoder takes: rows x columns x ceil(channels / 8)."""
 
-STORED_STEPS = 2 * STEPS
+SYMBOL_STEPS = CODED_STEPS = 2 * STEPS
+"""Steps of the symbols' ring, and of the tiles that are coded and not yet out: two of the largest tiles, so that one is
+filled while the other is read."""
+
+UNIT_STEPS = 2 * CODED_STEPS
+"""Places for units and their order: a stream may have a unit more than its tile has steps."""
+
+STORED_STEPS = 4 * STEPS
 """Steps of the values' ring: of tiles that come in, are looked at, are coded and go out."""
 
+MODE_STEPS = SYMBOL_STEPS + CODED_STEPS
+"""Steps of the modes' rings, as many as there can be of the tiles between the first look and the end: no tile has more
+modes."""
+
 DIMENSION_BITS = TILE_VALUES.bit_length()
+SIDE_BITS = STEPS.bit_length()
 GROUP_BITS = (TILE_VALUES // LANES).bit_length()
 STEP_BITS = STEPS.bit_length()
 UNIT_NUMBER_BITS = (LANES * (STEPS + 2)).bit_length()
@@ -22,8 +34,8 @@ UNIT_NUMBER_BITS = (LANES * (STEPS + 2)).bit_length()
 class Tile(data.Struct):
     """Rows, columns and channels of a tile, each at least 1, and its tensor's centre."""
 
-    h: unsigned(DIMENSION_BITS)
-    w: unsigned(DIMENSION_BITS)
+    h: unsigned(SIDE_BITS)
+    w: unsigned(SIDE_BITS)
     c: unsigned(DIMENSION_BITS)
     centre: unsigned(8)
 
@@ -47,6 +59,7 @@ class Choice(data.Struct):
 class Chosen(data.Struct):
     """A tile whose modes are known; `single`: it has one row."""
 
+    centre: unsigned(8)
     c: unsigned(DIMENSION_BITS)
     groups: unsigned(GROUP_BITS)
     steps: unsigned(STEP_BITS)
@@ -106,9 +119,10 @@ def ones(bits: Iterable[Value]) -> Value:
 
 
 def symbol_layout() -> data.StructLayout:
-    """What coding needs of a value: ranks by predictor A, U and Z (RANK_CENTRE: it is the centre), contexts, what runs
-    of two and of four make of it. For a channel's first value, where all predictors are the same, `u` is the value."""
-    return data.StructLayout({"a": 8, "u": 8, "z": 8, "map": 4, "spread": 4, "two": Run, "four": Run})
+    """What coding needs of a value: the value, the mean of its neighbours and the upper one, contexts, what runs of two
+    and of four make of it, whether it is the centre."""
+    return data.StructLayout({"value": 8, "mean": 8, "upper": 8, "map": 4, "spread": 4, "two": Run, "four": Run,
+                              "is_centre": 1})
 
 
 class Run(data.Struct):
@@ -120,3 +134,6 @@ class Run(data.Struct):
 
 RANK_CENTRE = 255
 """Stands for the rank of the centre, which has none."""
+
+FEW_PIXELS, MOST_PIXELS = 16, 256
+"""Pixels that the choice looks at: of tiles of FEW_PIXELS or less all, of others every other one of the first ones."""

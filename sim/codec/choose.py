@@ -7,9 +7,12 @@ from numpy.typing import NDArray
 
 from systolith.rtl.codec.tables import CONST, COST_BITS, COSTS, MODE_BITS, MODES, TABLE_MODES, TAG_CHANNELS, ZERO
 
-from .symbols import RANK_BUCKET, Values, predictions, symbols
+from .symbols import RANK_BUCKET, Z_SYMBOL, Values, fold, predictions
 
 _COSTS = np.array(COSTS)
+
+FEW_PIXELS, MOST_PIXELS = 16, 256
+"""In tiles of more than FEW_PIXELS every other pixel of a channel is looked at, among the first MOST_PIXELS."""
 
 
 @dataclass(frozen=True)
@@ -20,28 +23,42 @@ class Choice:
     tags: NDArray[np.intp]
 
 
+def looked_at(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Values [rows, columns, channels] of a tile from which modes are chosen: odd pixels of odd channels, even ones of
+    even channels, or all where there are few."""
+    height, width, channels = shape
+    pixel = np.arange(height * width).reshape(height, width, 1)
+    if height * width <= FEW_PIXELS:
+        return np.ones(shape, bool)
+    return (pixel % 2 == np.arange(channels) % 2) & (pixel < MOST_PIXELS)
+
+
 def estimated_costs(values: Values, left: Values, upper: Values, centre: int) -> NDArray[np.int64]:
-    """What each table mode is taken to cost each channel: [tiles, channels, modes], in 1 / COST_BITS bit."""
+    """What each table mode is taken to cost each channel, of the values that are looked at: [tiles, channels, modes],
+    in 1 / COST_BITS bit."""
     table_set = int(values.shape[1] == 1)
+    seen = looked_at(values.shape[1:])
     costs = np.zeros((*values.shape[::3], TABLE_MODES), np.int64)
     for predictor in {predictor for predictor, _ in MODES[table_set]}:
         prediction, context = predictions(predictor, left, upper, centre)
-        bucket = RANK_BUCKET[symbols(values, prediction, centre)]
+        rank = fold(values, prediction) - (predictor == "Z")
+        bucket = RANK_BUCKET[np.where(values == centre, Z_SYMBOL, np.minimum(rank, Z_SYMBOL - 1))]
         for mode, (used, _) in enumerate(MODES[table_set]):
             if used == predictor:
-                costs[:, :, mode] = _COSTS[table_set, mode][context, bucket].sum((1, 2))
+                costs[:, :, mode] = (_COSTS[table_set, mode][context, bucket] * seen).sum((1, 2))
     return costs
 
 
 def choose_modes(values: Values, left: Values, upper: Values, centre: int) -> Choice:
     """ZERO and CONST where they can be; else the mode of least cost, the first of equals. One table for all channels
-    where that is taken to be cheaper than to name one for each."""
+    where that is taken to be cheaper than to name one for each: what is known counts half where half is looked at."""
     costs = estimated_costs(values, left, upper, centre)
     zero = (values == centre).all((1, 2))
     const = (values == values[:, :1, :1]).all((1, 2))
-    own = np.where(zero, 0, np.where(const, 8 * COST_BITS, costs.min(2)))
+    share = 1 if values.shape[1] * values.shape[2] <= FEW_PIXELS else 2
+    own = np.where(zero, 0, np.where(const, 8 * COST_BITS // share, costs.min(2)))
     common = costs.sum(1)
-    together = common.min(1) < (own + MODE_BITS * COST_BITS).sum(1)
+    together = common.min(1) < (own + MODE_BITS * COST_BITS // share).sum(1)
     together &= ~zero.all(1)
     shared = common.argmin(1)
     modes = np.where(zero, ZERO, np.where(const, CONST, costs.argmin(2)))
