@@ -149,6 +149,7 @@ class SharedWrites(wiring.Component):
                 m.d.comb += [owner.ready.eq(1), written.i.valid.eq(1)]
         waiting = Signal(range(2 * AHEAD))  # ends of bursts that nobody has been told of yet
         tell = (waiting != 0) & written.o.valid
-        m.d.comb += [written.o.ready.eq(tell), self.done.eq(tell << written.o.payload.client)]
+        m.d.comb += written.o.ready.eq(tell)
+        m.d.comb += [self.done[index].eq(tell & (written.o.payload.client == index)) for index in range(self._clients)]
         m.d.sync += waiting.eq(waiting + self.write_done - tell)
         return m
