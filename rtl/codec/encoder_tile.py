@@ -135,5 +135,5 @@ class Run(data.Struct):
 RANK_CENTRE = 255
 """Stands for the rank of the centre, which has none."""
 
-FEW_PIXELS, MOST_PIXELS = 16, 256
+FEW_PIXELS, MOST_PIXELS = 8, 256
 """Pixels that the choice looks at: of tiles of FEW_PIXELS or less all, of others every other one of the first ones."""
