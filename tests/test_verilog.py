@@ -180,7 +180,8 @@ def _icarus(text: str, folder: Path, values: list[int], language: str = "2005") 
     folder.mkdir()
     (folder / "chain.v").write_text(text + _BENCH)
     (folder / "values.hex").write_text("\n".join(f"{value:02x}" for value in values))
-    subprocess.run(["iverilog", f"-g{language}", "-Wall", "-o", "sim", "-s", "bench", "chain.v"], cwd=folder, check=True)
+    subprocess.run(["iverilog", f"-g{language}", "-Wall", "-o", "sim", "-s", "bench", "chain.v"], cwd=folder,
+                   check=True)
     done = subprocess.run(["vvp", "-n", "sim"], cwd=folder, check=True, capture_output=True, text=True)
     return [int(line) for line in done.stdout.split() if line.isdigit()]
 

@@ -13,6 +13,7 @@ from .encoder_room import Room
 from .encoder_statistics import Statistics
 from .encoder_tile import (
     CODED_STEPS,
+    CODED_TILES,
     MODE_STEPS,
     STORED_STEPS,
     SYMBOL_STEPS,
@@ -134,7 +135,7 @@ class Encoder(wiring.Component):
         m.submodules.coding = coding = TileQueue(Chosen, 2)
         m.submodules.symbol_room = symbol_room = Room(SYMBOL_STEPS)
         m.submodules.unit_room = unit_room = Room(CODED_STEPS)
-        m.submodules.tile_room = tile_room = Room(3)
+        m.submodules.tile_room = tile_room = Room(CODED_TILES)
         connect(m, load.o, stored.i)
         connect(m, coding.o, output.i)
         given, begins = stored.o.payload, Signal()

@@ -11,10 +11,11 @@ from amaranth.lib.wiring import In, Out
 from .encoder_costs import SUM_BITS, CostSums, Look
 from .encoder_statistics import delayed, looked_layout
 from .encoder_tile import DIMENSION_BITS, Choice, check_lanes
-from .tables import CONST, COST_BITS, MODE_BITS, TABLE_MODES, TAG_CHANNELS, ZERO
+from .tables import CONST, MODE_BITS, TABLE_MODES, TAG_CHANNELS, ZERO
 
 _TOTAL_BITS = DIMENSION_BITS - 1 + 5
 _OWN_BITS = _TOTAL_BITS + 1  # with what naming the modes costs
+_NAMING, _CONSTANT = 6, 8  # `sim.codec.choose`
 _FLAGS_STAGE = 6
 """Cycles after `ModeChoice.i` in which channels are done with."""
 
@@ -98,22 +99,21 @@ class ModeChoice(wiring.Component):
             with m.If(place[1:] != pair):
                 m.d.sync += one.eq(0)
             given.append(Value.cast(one))
-        final, few, swaps = (Signal(name=name, reset_less=True) for name in ("final", "few", "swaps"))
+        final, swaps = (Signal(name=name, reset_less=True) for name in ("final", "swaps"))
         for lane in range(lanes):
             zero, alike = self._flags(m, lane, pixels)
             with m.If(ends):
                 m.d.sync += [waiting[lane].zero.eq(zero), waiting[lane].alike.eq(alike),
                              waiting[lane].active.eq(actives[-1][lane])]
         with m.If(ends):
-            m.d.sync += [place.eq(0), leaves.eq(1), final.eq(before.final), few.eq(before.few),
-                         swaps.eq(~before.odd)]
+            m.d.sync += [place.eq(0), leaves.eq(1), final.eq(before.final), swaps.eq(~before.odd)]
         with m.Elif(leaves):
             m.d.sync += [place.eq(place + 1), leaves.eq(place != lanes - 1)]
         lane, row = Signal(_Lane), Signal(data.ArrayLayout(SUM_BITS, TABLE_MODES))
         number = Cat(place[0] ^ swaps, place[1:])
         m.d.comb += [lane.eq(Array(Value.cast(one) for one in waiting)[number]),
                      row.eq(reduce(or_, given))]
-        self._decide(m, lane, row, number, leaves, place == lanes - 1, final, few)
+        self._decide(m, lane, row, number, leaves, place == lanes - 1, final)
         return m
 
     def _flags(self, m: Module, lane: int, pixels: list) -> list[Signal]:
@@ -128,8 +128,8 @@ class ModeChoice(wiring.Component):
             flags.append(flag)
         return flags
 
-    def _decide(self, m: Module, lane: Any, sums: Any, number: Value, valid: Value, last: Value, final: Value,
-                few: Value) -> None:
+    def _decide(self, m: Module, lane: Any, sums: Any, number: Value, valid: Value, last: Value,
+                final: Value) -> None:
         """A lane's mode, three cycles later; after a tile's last one, the tag. `sums` come a cycle after the rest."""
         each = [(sums[mode], Const(mode, range(TABLE_MODES))) for mode in range(TABLE_MODES)]
         halves = [Signal(_Smallest, name=f"half_{k}", reset_less=True) for k in range(2)]
@@ -137,16 +137,14 @@ class ModeChoice(wiring.Component):
             total, mode = smallest(smallest(each[4 * k], each[4 * k + 1]), smallest(each[4 * k + 2], each[4 * k + 3]))
             m.d.sync += [half.total.eq(total), half.mode.eq(mode)]
         total, mode = smallest((halves[0].total, halves[0].mode), (halves[1].total, halves[1].mode))
-        stage = data.StructLayout({"valid": 1, "last": 1, "final": 1, "few": 1, "lane": _Lane, "number": len(number)})
+        stage = data.StructLayout({"valid": 1, "last": 1, "final": 1, "lane": _Lane, "number": len(number)})
         now, one, two, three = (Signal(stage, name=f"stage_{k}") for k in range(4))
         best, price = Signal(MODE_BITS, reset_less=True), Signal(SUM_BITS, reset_less=True)
-        known = Signal(SUM_BITS)
         m.d.comb += [now.valid.eq(valid), now.last.eq(valid & last), now.final.eq(valid & last & final),
-                     now.few.eq(few), now.lane.eq(lane), now.number.eq(number),
-                     known.eq(Mux(two.few, 8 * COST_BITS, 4 * COST_BITS))]
+                     now.lane.eq(lane), now.number.eq(number)]
         m.d.sync += [one.eq(now), two.eq(one), three.eq(two),
                      best.eq(Mux(two.lane.zero, ZERO, Mux(two.lane.alike, CONST, mode))),
-                     price.eq(Mux(two.lane.alike, known, total))]
+                     price.eq(Mux(two.lane.alike, _CONSTANT, total))]
         with m.If(two.lane.zero):
             m.d.sync += price.eq(0)
         modes, complete = Signal.like(self.modes.modes), Signal()
@@ -163,11 +161,10 @@ class ModeChoice(wiring.Component):
         own, some = Signal(_OWN_BITS), Signal()  # some: not all values are the centre
         least, found, place = Signal(_TOTAL_BITS), Signal(range(TABLE_MODES)), Signal(range(TABLE_MODES))
         looking, judged = Signal(), Signal()
-        full = MODE_BITS * COST_BITS
         with m.If(come.valid & come.lane.active):
             m.d.sync += [total.eq(total + row[mode]) for mode, total in enumerate(totals)]
         with m.If(priced.valid & priced.lane.active):
-            m.d.sync += [own.eq(own + (price + Mux(priced.few, full, full // 2))), some.eq(some | ~priced.lane.zero)]
+            m.d.sync += [own.eq(own + (price + _NAMING)), some.eq(some | ~priced.lane.zero)]
         with m.If(priced.final):
             m.d.sync += looking.eq(1)
         with m.If(looking):

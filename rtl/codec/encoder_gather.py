@@ -75,7 +75,8 @@ class Gather(wiring.Component):
         """The next unit of each lane, and the one behind it for those that `reads` names."""
         lanes = self._lanes
         for lane in range(lanes):
-            mine = [Signal(ring_bits(UNIT_STEPS, LANES), name=f"place_{stream}") for stream in range(lane, LANES, lanes)]
+            mine = [Signal(ring_bits(UNIT_STEPS, LANES), name=f"place_{stream}")
+                    for stream in range(lane, LANES, lanes)]
             now = mine[0] if lanes == LANES else Array(mine)[phase]
             m.d.comb += self.addresses[lane].eq(Cat(now, phase))
             for number, place in enumerate(mine):

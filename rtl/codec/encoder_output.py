@@ -116,7 +116,8 @@ class TileOutput(wiring.Component):
                     m.d.comb += [packer.begin.eq(1), direct.begin.eq(1), gather.begin.eq(1)]
                     m.next = "direct"
             with m.State("direct"):
-                with m.If(~direct.busy):
+                with m.If(~direct.busy):  # nothing of the tile is read any more but its units
+                    m.d.sync += [modes.eq(modes + self.parts), values.eq(values + (tile.steps << extra))]
                     m.next = "gather"
             with m.State("gather"):
                 m.d.comb += gather.enable.eq(1)
@@ -126,7 +127,6 @@ class TileOutput(wiring.Component):
                 m.d.comb += packer.flush.eq(1)
                 with m.If(~packer.busy):
                     m.d.comb += self.sent.eq(1)
-                    m.d.sync += [modes.eq(modes + self.parts), values.eq(values + (tile.steps << extra))]
                     m.next = "idle"
         return m
 

@@ -39,7 +39,7 @@ def delayed(m: Module, value: Any, name: str, stages: int = 7) -> list:
 
 class Pixel(data.Struct):
     """A pixel on its way; `first`, `last`: of these channels; `final`: of the tile. `single`: the tile has one row,
-    `narrow`: one column, `few`: all pixels are looked at. `odd`: odd channels are looked at here, else even ones,
+    `narrow`: one column. `odd`: odd channels are looked at here, else even ones,
     where it is `early`. `over`: the channels are done with, it is not only the first of two looks at them."""
 
     valid: unsigned(1)
@@ -51,7 +51,6 @@ class Pixel(data.Struct):
     final: unsigned(1)
     single: unsigned(1)
     narrow: unsigned(1)
-    few: unsigned(1)
     odd: unsigned(1)
     early: unsigned(1)
     over: unsigned(1)
@@ -163,7 +162,7 @@ class Statistics(wiring.Component):
             now.left_edge.eq(x == 0), now.right_edge.eq(x + 1 == shape.w),
             now.top.eq(y == 0), now.first.eq(now.left_edge & now.top),
             now.last.eq(now.right_edge & (y + 1 == shape.h)), now.over.eq(now.last & (again | ~twice)),
-            now.final.eq(now.over & (missing == 0)), now.few.eq(twice),
+            now.final.eq(now.over & (missing == 0)),
             now.odd.eq(number[0] ^ again), now.early.eq(~number[-1]),
             now.single.eq(shape.h == 1), now.narrow.eq(shape.w == 1),
         ]
@@ -188,7 +187,7 @@ class Statistics(wiring.Component):
             with m.If(now.last):
                 m.d.sync += [waiting.eq(1), number.eq(0), again.eq(~now.over), at.eq(begin)]
             with m.If(now.over):
-                m.d.sync += [missing.eq(missing - 1), left.eq(left - lanes), cycles.eq(lanes),
+                m.d.sync += [missing.eq(missing - 1), left.eq(left - lanes), cycles.eq(max(lanes - 3, 0)),
                              at.eq(begin + 1), begin.eq(begin + 1)]
             with m.If(now.final):
                 m.d.sync += [begin.eq(at + 1), running.eq(0), cycles.eq(_CHOICE_CYCLES)]

@@ -10,19 +10,20 @@ from .tables import LANES, TILE_VALUES
 STEPS = 512
 """Most steps of a tile that the encoder takes: rows x columns x ceil(channels / 8)."""
 
-SYMBOL_STEPS = CODED_STEPS = 2 * STEPS
-"""Steps of the symbols' ring, and of the tiles that are coded and not yet out: two of the largest tiles, so that one is
-filled while the other is read."""
+SYMBOL_STEPS = 2 * STEPS
+"""Steps of the symbols' ring: one of the largest tiles comes in while another is read."""
 
-UNIT_STEPS = 2 * CODED_STEPS
+CODED_TILES, CODED_STEPS = 3, 3 * STEPS
+"""Tiles, and their steps, that are coded and not yet out."""
+
+UNIT_STEPS = 4 * STEPS
 """Places for units and their order: a stream may have a unit more than its tile has steps."""
 
 STORED_STEPS = 4 * STEPS
-"""Steps of the values' ring: of tiles that come in, are looked at, are coded and go out."""
+"""Steps of the values' ring: of tiles that come in, are looked at, are coded, and begin to go out."""
 
-MODE_STEPS = SYMBOL_STEPS + CODED_STEPS
-"""Steps of the modes' rings, as many as there can be of the tiles between the first look and the end: no tile has more
-modes."""
+MODE_STEPS = STORED_STEPS
+"""Steps of the modes' rings: no tile has more modes than steps, and both are free again at the same time."""
 
 DIMENSION_BITS = TILE_VALUES.bit_length()
 SIDE_BITS = STEPS.bit_length()
@@ -135,5 +136,5 @@ class Run(data.Struct):
 RANK_CENTRE = 255
 """Stands for the rank of the centre, which has none."""
 
-FEW_PIXELS, MOST_PIXELS = 16, 256
+FEW_PIXELS, MOST_PIXELS = 8, 256
 """Pixels that the choice looks at: of tiles of FEW_PIXELS or less all, of others every other one of the first ones."""

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.rtl.codec.tables import CONST, COST_BITS, COSTS, MODE_BITS, MODES, TABLE_MODES, TAG_CHANNELS, ZERO
+from systolith.rtl.codec.tables import CONST, COSTS, MODES, TABLE_MODES, TAG_CHANNELS, ZERO
 
 from .symbols import RANK_BUCKET, Z_SYMBOL, Values, fold, predictions
 
 _COSTS = np.array(COSTS)
 
-FEW_PIXELS, MOST_PIXELS = 16, 256
+FEW_PIXELS, MOST_PIXELS = 8, 256
 """In tiles of more than FEW_PIXELS every other pixel of a channel is looked at, among the first MOST_PIXELS."""
+
+_NAMING, _CONSTANT = 6, 8
+"""What naming a channel's mode, and a constant channel, are taken to cost, in 1 / COST_BITS bit; less than they do,
+since mostly half of the values are looked at."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,13 @@ def estimated_costs(values: Values, left: Values, upper: Values, centre: int) ->
 
 def choose_modes(values: Values, left: Values, upper: Values, centre: int) -> Choice:
     """ZERO and CONST where they can be; else the mode of least cost, the first of equals. One table for all channels
-    where that is taken to be cheaper than to name one for each: what is known counts half where half is looked at."""
+    where that is taken to be cheaper than to name one for each."""
     costs = estimated_costs(values, left, upper, centre)
     zero = (values == centre).all((1, 2))
     const = (values == values[:, :1, :1]).all((1, 2))
-    share = 1 if values.shape[1] * values.shape[2] <= FEW_PIXELS else 2
-    own = np.where(zero, 0, np.where(const, 8 * COST_BITS // share, costs.min(2)))
+    own = np.where(zero, 0, np.where(const, _CONSTANT, costs.min(2)))
     common = costs.sum(1)
-    together = common.min(1) < (own + MODE_BITS * COST_BITS // share).sum(1)
+    together = common.min(1) < (own + _NAMING).sum(1)
     together &= ~zero.all(1)
     shared = common.argmin(1)
     modes = np.where(zero, ZERO, np.where(const, CONST, costs.argmin(2)))
