@@ -8,8 +8,8 @@ from .unit import Process, Unit
 
 BEGIN = 1
 """Cycle of the host's first access after the start."""
-READ, WRITE = 3, 4
-"""Cycles of an access to a register; and of a word's write to the memory."""
+STATUS, COUNT, GIVE, WRITE = 3, 4, 4, 4
+"""Cycles of an access to the status, to a semaphore's count, of a give, and of a word's write to the memory."""
 READ_WORD = 4
 """Cycles of a word's read from the memory, beside the memory's latency."""
 GIVEN = 2
@@ -43,13 +43,13 @@ class Host(Unit):
                     self.waits_for = f"{count} of semaphore {semaphore}"
                     yield False
                 late = max(0, log.times[count - 1] + 1 - time)
-                time += -(-late // (2 * READ)) * 2 * READ + READ
+                time += -(-late // (COUNT + STATUS)) * (COUNT + STATUS) + COUNT
             ragged = (row.address % 4 != 0) + ((row.address + row.size) % 4 != 0)
             words = -(-(row.address % 4 + row.size) // 4)
             time += ragged * (READ_WORD + self.shared.banks.aligned_latency) + words * WRITE
             for semaphore in row.gives:
                 self.shared.semaphores[semaphore].give(time + GIVEN)
-                time += READ
+                time += GIVE
             self.clock = time
             yield True
         self.waits_for = ""

@@ -19,10 +19,12 @@ TILE = 2
 """Cycles between the steps of two tiles."""
 FEW = (8, 0, 24), (15, 0, 24), (31, 0, 9)
 """Tiles of at most so many pixels wait between channels (1 for each lane), and for the choice of the tile before."""
-CHOICE = 26
+CHOICE = 28
 """Cycles from a tile's last statistics to its first code."""
-FOUND = 14, 12
-"""Cycles from a tile's last code to its entry; and from its last word to the next tile's search for its end."""
+EMPTY = 14
+"""Cycles from the last code of a tile without payload to its entry."""
+FOUND = 29, 2
+"""Cycles from a tile's last code to its first word; and from its last word to the next tile's search for its end."""
 PAGE = 14
 """Cycles that a new page takes, in which nothing is written."""
 END = 16
@@ -48,7 +50,7 @@ class PackUnit(Unit):
         self._phases = LANES // shared.config.codec_lanes
         self._beats = PIECE // max(1, shared.config.external_bytes)  # of a piece
         # cycle from which each stage is free
-        self._read = self._looked = self._coded = self._sent = self._stored = 0
+        self._walked = self._read = self._looked = self._coded = self._sent = self._stored = 0
         self._out: deque[int] = deque([0] * TILES, maxlen=TILES)
         self.packed: list[tuple[int, int, int]] = []
         """Beats of pages outside."""
@@ -59,7 +61,7 @@ class PackUnit(Unit):
             i, ready = yield from self.instruction()
             granted = yield from self.waits(i, ready)
             sides = 2 * (i.rows.bit_length() + i.channels.bit_length()) + (-(-i.channels // LANES)).bit_length()
-            begin = max(granted + SET_UP + sides, self._read)
+            begin = max(granted + SET_UP + sides, self._walked)
             self.queue.take(begin)
             self._read = max(self._read, begin + READ + self.shared.banks.latency)
             waited = 0
@@ -67,6 +69,7 @@ class PackUnit(Unit):
                 columns = i.columns_last if number % i.across == i.across - 1 else i.columns
                 waited += self._tile(i, columns)
                 self.count("tiles", self._stored - 1, self._stored)
+            self._walked = self._read - READ - self.shared.banks.latency
             self._stored += NEXT
             written = self._stored - NEXT + END + (FINISH if i.close else 0)
             self.count("busy", max(begin, self.idle), written, written - max(begin, self.idle) - waited)
@@ -92,7 +95,7 @@ class PackUnit(Unit):
         code = max(self._looked + CHOICE, self._coded, self._out[0])
         self._coded = code + steps + TILE + 1
         some = 4 * (words - 1) / steps  # units of a step
-        found = max(self._coded, self._sent) + FOUND[0]
+        found = max(self._coded, self._sent) + (FOUND[0] if words > 1 else EMPTY)
         last = found + max(words - 1, round(steps * (1 - math.exp(-some))))
         waited = self._store(i, size, found, last)
         self._sent = max(last, self._stored - 3 * words) + FOUND[1]

@@ -13,20 +13,21 @@ from .unit import Process, Unit
 
 SET_UP = 5
 """Cycles of an instruction's check, beside one for each bit of the sides that it multiplies."""
-CHANGE = 6
+CHANGE = 3
 """Cycles from one reader to another."""
-FETCH, PARSED = 12, 8
+FETCH, PARSED = 8, 12
 """Cycles from a tile's plan to its first piece, and from there to the next one, beside the memory's latency."""
-PAGE, AHEAD = 18, 5
-"""Cycles that the next page takes; and where pieces that have come before hide a part of them."""
+FIRST_PAGE, PAGE, AHEAD = 9, 18, 5
+"""Cycles that a page takes that a tile begins with; that it goes on in; and where pieces that have come before hide as
+much of them as possible: each hides half of a cycle."""
 TURN = 9
 """Cycles between the pieces of two tiles."""
 NEEDED = 6
 """Pieces that a tile's first step waits for."""
 BEGIN = 12
 """Cycles of a tile beside its steps' turns."""
-STORED = 16
-"""Cycles from a tile's last step to its signals."""
+STORED = 16, 3
+"""Cycles from a tile's last step to its signals, and where all its values are the centre, from its last word."""
 OUTSIDE = 12
 """Cycles of a request to external memory beside its latency."""
 
@@ -77,17 +78,18 @@ class UnpackUnit(Unit):
     def _tile(self, i: Fields, columns: int, plan: int) -> int:
         """A tile from its plan to the memory; the cycle of its first value on its way there."""
         size = max(PIECE, self._pages.size(i) * columns // i.columns // PIECE * PIECE)
-        zero = size == PIECE
-        begin = self._fetch(i, size, plan, self._slots[self._slot])
+        zero, raw = size == PIECE, size > i.rows * columns * i.channels
+        begin = self._fetch(i, size, plan, 0 if zero else self._slots[self._slot])
         if zero:
             row = columns * i.channels
             beats = i.rows * -(-row // self.config.word_bytes) + 1
-            start = max(begin, self._stored - STORED)
+            start = max(begin, self._stored - STORED[1])
             end = start + beats
         else:
             steps = i.rows * columns * -(-i.channels // LANES)
-            turns = round(steps * self._stretch(i, columns))
-            start = begin + BEGIN
+            stretch = self._stretch(i, columns)
+            turns = round(steps * stretch - 2 * (stretch - 1))
+            start = begin + (0 if raw else BEGIN)
             end = max(start + self._sizes.period * turns, self._fetched + NEEDED)
             self._slots[self._slot] = end + 3
             self._slot = (self._slot + 1) % len(self._slots)
@@ -97,7 +99,7 @@ class UnpackUnit(Unit):
         self.count("busy", start, end, beats)
         self.count("wait_input", max(plan, self.idle), start)
         self.idle = max(self.idle, end)
-        self._stored = max(self._stored, end + STORED)
+        self._stored = max(self._stored, end + STORED[zero])
         return start
 
     def _stretch(self, i: Fields, columns: int) -> float:
@@ -109,12 +111,13 @@ class UnpackUnit(Unit):
     def _fetch(self, i: Fields, size: int, plan: int, free: int) -> int:
         """Reads a tile's pieces; the cycle in which it can begin in a slot that is free from cycle `free` on."""
         latency = self.shared.banks.aligned_latency
-        known = plan + FETCH + PARSED + 2 * latency
+        first = FETCH + latency + (PARSED + latency if size > PIECE else 0)
+        known = plan + first
         if self._reader != (i.stream, i.reader):
             self._reader = i.stream, i.reader
-            known = max(known, self._fetched + FETCH + PARSED + 2 * latency) + CHANGE
+            known = max(known, self._fetched + first) + CHANGE
         time = max(self._fetched + TURN, known)
-        page = AHEAD if time > known else PAGE
+        page = AHEAD if time > known else FIRST_PAGE
         pieces, begin = 0, 0
         for run in self._pages.read(i, size):
             some = run.size // PIECE
@@ -130,5 +133,6 @@ class UnpackUnit(Unit):
                 begin = time + min(needed, some)
             pieces += some
             time += some
+            page = AHEAD if page == AHEAD else max(AHEAD, PAGE - some // 2)
         self._fetched = time
         return max(begin, free)
