@@ -50,7 +50,8 @@ class PackUnit(Unit):
         self._phases = LANES // shared.config.codec_lanes
         self._beats = PIECE // max(1, shared.config.external_bytes)  # of a piece
         # cycle from which each stage is free
-        self._walked = self._read = self._looked = self._coded = self._sent = self._stored = 0
+        self._walked = self._read = self._looked = self._coded = self._sent = self._stored = self._outside = 0
+        # `_outside`: cycle of the last beat
         self._out: deque[int] = deque([0] * TILES, maxlen=TILES)
         self.packed: list[tuple[int, int, int]] = []
         """Beats of pages outside."""
@@ -71,7 +72,7 @@ class PackUnit(Unit):
                 self.count("tiles", self._stored - 1, self._stored)
             self._walked = self._read - READ - self.shared.banks.latency
             self._stored += NEXT
-            written = self._stored - NEXT + END + (FINISH if i.close else 0)
+            written = max(self._stored - NEXT, self._outside + self.shared.latency) + END + (FINISH if i.close else 0)
             self.count("busy", max(begin, self.idle), written, written - max(begin, self.idle) - waited)
             self.count("wait_output", max(begin, self.idle), written, waited)
             self.idle, self.clock = written, begin
@@ -115,7 +116,7 @@ class PackUnit(Unit):
                 start = self._port.claim(time + 3, beats)
                 self.packed.append((start, start + beats, beats))
                 waited += start - time
-                time = start + beats
+                self._outside = time = start + beats
             else:
                 time += run.size // PIECE
         self._stored = max(time, last, begin)

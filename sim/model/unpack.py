@@ -3,6 +3,7 @@
 from systolith.rtl.codec.decoder_ops import Sizes
 from systolith.rtl.codec.decoder_walk import LEFT_LATENCY, UPPER_LATENCY
 from systolith.rtl.codec.tables import LANES
+from systolith.rtl.unpack_lines import LINES
 from systolith.rtl.unpack_unit import SLOTS
 
 from .movers import Port
@@ -28,8 +29,8 @@ BEGIN = 12
 """Cycles of a tile beside its steps' turns."""
 STORED = 16, 3
 """Cycles from a tile's last step to its signals, and where all its values are the centre, from its last word."""
-OUTSIDE = 12
-"""Cycles of a request to external memory beside its latency."""
+OUTSIDE = 2
+"""Cycles of a request to external memory beside its latency; it comes behind the last of its lines, one a cycle."""
 
 
 class UnpackUnit(Unit):
@@ -110,24 +111,26 @@ class UnpackUnit(Unit):
 
     def _fetch(self, i: Fields, size: int, plan: int, free: int) -> int:
         """Reads a tile's pieces; the cycle in which it can begin in a slot that is free from cycle `free` on."""
-        latency = self.shared.banks.aligned_latency
-        first = FETCH + latency + (PARSED + latency if size > PIECE else 0)
+        chip, runs = self.shared.banks.aligned_latency, self._pages.read(i, size)
+        reply = self.shared.latency + OUTSIDE if runs[0].outside else chip
+        first = FETCH + reply + (PARSED + reply if size > PIECE else 0)
         known = plan + first
         if self._reader != (i.stream, i.reader):
             self._reader = i.stream, i.reader
             known = max(known, self._fetched + first) + CHANGE
-        time = max(self._fetched + TURN, known)
+        time = max(self._fetched + (reply if runs[0].outside and size > PIECE else TURN), known)
         page = AHEAD if time > known else FIRST_PAGE
         pieces, begin = 0, 0
-        for run in self._pages.read(i, size):
+        for run in runs:
             some = run.size // PIECE
             if run.new:
-                time += page
+                time += PAGE - LINES // 2 + self.shared.latency + OUTSIDE if run.outside and pieces else page
             if run.outside and self._port:
-                beats = some * self._beats
-                start = self._port.claim(time + self.shared.latency + OUTSIDE, beats)
-                self.unpacked.append((start, start + beats, beats))
-                time = start + beats - some
+                time += run.size // max(PIECE, self.config.word_bytes)
+                start = self._port.claim(time, some * self._beats)
+                end = start + some * self._beats
+                self.unpacked.append((start, end, end - start))
+                time = end - some
             needed = NEEDED - pieces
             if needed > 0:
                 begin = time + min(needed, some)
