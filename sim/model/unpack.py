@@ -18,9 +18,11 @@ CHANGE = 3
 """Cycles from one reader to another."""
 FETCH, PARSED = 8, 12
 """Cycles from a tile's plan to its first piece, and from there to the next one, beside the memory's latency."""
-FIRST_PAGE, PAGE, AHEAD = 9, 18, 5
-"""Cycles that a page takes that a tile begins with; that it goes on in; and where pieces that have come before hide as
-much of them as possible: each hides half of a cycle."""
+FIRST_PAGE, PAGE = 9, 19
+"""Cycles that a page takes before which nothing is read; and the next one, beside those that are hidden: its reader is
+ahead by the pieces that have come with others of their line."""
+MOST_AHEAD = 32
+"""Pieces of which that can be true."""
 TURN = 9
 """Cycles between the pieces of two tiles."""
 NEEDED = 6
@@ -49,6 +51,7 @@ class UnpackUnit(Unit):
         self._slots = [0] * self._sizes.slots  # cycle from which each is free
         self._slot = 0
         self._setup = self._fetched = self._stored = 0
+        self._ahead = 0  # pieces of the page that have been read one after the other
         self._reader = (-1, -1)
         self.unpacked: list[tuple[int, int, int]] = []
         """Beats of pages outside."""
@@ -80,7 +83,8 @@ class UnpackUnit(Unit):
         """A tile from its plan to the memory; the cycle of its first value on its way there."""
         size = max(PIECE, self._pages.size(i) * columns // i.columns // PIECE * PIECE)
         zero, raw = size == PIECE, size > i.rows * columns * i.channels
-        begin = self._fetch(i, size, plan, 0 if zero else self._slots[self._slot])
+        runs = self._fetch(i, size, plan)
+        begin = max(runs[0][0], 0 if zero else self._slots[self._slot])
         if zero:
             row = columns * i.channels
             beats = i.rows * -(-row // self.config.word_bytes) + 1
@@ -89,16 +93,16 @@ class UnpackUnit(Unit):
         else:
             steps = i.rows * columns * -(-i.channels // LANES)
             stretch = self._stretch(i, columns)
-            turns = round(steps * stretch - 2 * (stretch - 1))
+            cycles = self._sizes.period * round(steps * stretch - 2 * (stretch - 1))
             start = begin + (0 if raw else BEGIN)
-            end = max(start + self._sizes.period * turns, self._fetched + NEEDED)
+            end = max(start + cycles, *(time + cycles - cycles * PIECE * (before - NEEDED) // size
+                                        for time, before in runs[1:]), 0)
             self._slots[self._slot] = end + 3
             self._slot = (self._slot + 1) % len(self._slots)
             beats = i.rows * columns * sum(-(-min(LANES, i.channels - at) // self._sizes.lanes)
                                            for at in range(0, i.channels, LANES)) + 1
         self.count("zero_tiles", begin, begin + zero)
         self.count("busy", start, end, beats)
-        self.count("wait_input", max(plan, self.idle), start)
         self.idle = max(self.idle, end)
         self._stored = max(self._stored, end + STORED[zero])
         return start
@@ -109,8 +113,9 @@ class UnpackUnit(Unit):
         between = -(-latency // self._sizes.period) - 1
         return max(1, (between + 1) / min(-(-i.channels // LANES), between + 1, 4))
 
-    def _fetch(self, i: Fields, size: int, plan: int, free: int) -> int:
-        """Reads a tile's pieces; the cycle in which it can begin in a slot that is free from cycle `free` on."""
+    def _fetch(self, i: Fields, size: int, plan: int) -> list[tuple[int, int]]:
+        """Reads a tile's pieces. For the first ones of each page: the cycle in which there are enough of them to go on,
+        and how many are before them."""
         chip, runs = self.shared.banks.aligned_latency, self._pages.read(i, size)
         reply = self.shared.latency + OUTSIDE if runs[0].outside else chip
         first = FETCH + reply + (PARSED + reply if size > PIECE else 0)
@@ -119,23 +124,29 @@ class UnpackUnit(Unit):
             self._reader = i.stream, i.reader
             known = max(known, self._fetched + first) + CHANGE
         time = max(self._fetched + (reply if runs[0].outside and size > PIECE else TURN), known)
-        page = AHEAD if time > known else FIRST_PAGE
-        pieces, begin = 0, 0
+        alone = time == known
+        if alone:
+            self._ahead = 0
+        out: list[tuple[int, int]] = []
+        pieces, line = 0, max(1, self.config.word_bytes // PIECE)
         for run in runs:
             some = run.size // PIECE
             if run.new:
-                time += PAGE - LINES // 2 + self.shared.latency + OUTSIDE if run.outside and pieces else page
+                time += FIRST_PAGE if alone and not pieces else PAGE - self._ahead // line * (line - 1)
+                if run.outside and pieces:
+                    time += self.shared.latency + OUTSIDE - LINES // 2
+                self._ahead = 0
             if run.outside and self._port:
-                time += run.size // max(PIECE, self.config.word_bytes)
+                time += some // line
                 start = self._port.claim(time, some * self._beats)
                 end = start + some * self._beats
                 self.unpacked.append((start, end, end - start))
                 time = end - some
-            needed = NEEDED - pieces
-            if needed > 0:
-                begin = time + min(needed, some)
+            out.append((time + (1 if pieces else min(NEEDED, some)), pieces))
             pieces += some
             time += some
-            page = AHEAD if page == AHEAD else max(AHEAD, PAGE - some // 2)
+            self._ahead = min(self._ahead + some, MOST_AHEAD)
+        since, period = max(self._fetched, plan), self._sizes.period
+        self.count("wait_input", since, time, (time - since - pieces) * (period - 1) // period)
         self._fetched = time
-        return max(begin, free)
+        return out
