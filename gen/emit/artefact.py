@@ -69,6 +69,8 @@ class Pool:
     """Pages that the samples needed, with which it was compiled."""
     outside: int
     """External address of the first page outside."""
+    tile_bytes: dict[int, int] = field(default_factory=dict)
+    """What a tile of the samples has on average, by the tag of the operator that packs or unpacks it."""
 
 
 @dataclass
@@ -158,6 +160,10 @@ def _graph_from_json(entry: dict[str, Any], arrays: Any) -> Graph:
                  core.Convention(**{k: _tuple(v) for k, v in entry["convention"].items()}))
 
 
+def _pool(values: dict[str, Any]) -> Pool:
+    return Pool(**values | {"tile_bytes": {int(tag): size for tag, size in values["tile_bytes"].items()}})
+
+
 def save(artefact: Artefact, path: Path) -> None:
     """Writes the file whole or not at all; the same artefact gives the same bytes."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
@@ -229,5 +235,5 @@ def _read(path: Path) -> Artefact:
                     manifest["optimise"], manifest["codec"],
                     [HostRow(tensor, row, at, dict(after), tuple(gives))
                      for tensor, row, at, after, gives in manifest["feeds"]],
-                    Pool(**manifest["pages"]) if manifest["pages"] else None,
+                    _pool(manifest["pages"]) if manifest["pages"] else None,
                     hashlib.sha256(text).hexdigest())

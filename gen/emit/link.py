@@ -7,7 +7,7 @@ import numpy as np
 
 from systolith.gen.errors import UserError
 from systolith.gen.goal import Goal
-from systolith.gen.graph import Pack
+from systolith.gen.graph import Pack, Unpack
 from systolith.gen.schedule.memory import Buffer, lower_bound, place
 from systolith.gen.schedule.packing import Packing
 from systolith.gen.schedule.schedule import LEAD, Schedule
@@ -132,6 +132,18 @@ def _does_not_fit(s: Schedule, config: Config, buffers: list[Buffer], used: dict
         f"Choose a larger {'--memory' if limited else 'memory_bytes'} or a smaller input{hint}.", missing)
 
 
+def _tile_bytes(s: Schedule, packing: Packing | None) -> dict[int, int]:
+    """See `Pool.tile_bytes`."""
+    found: dict[str, int] = {}
+    for plan in s.plans:
+        if packing and isinstance(plan.node, Pack):
+            tensor, tiling = s.network.tensor(plan.node.inputs[0]), packing.best(plan.node.inputs[0])
+            found[plan.output] = round(tiling.bytes.mean() / -(-tensor.shape[1] // tiling.columns))
+    streams = {tag: plan.node.inputs[0] if isinstance(plan.node, Unpack) else plan.output
+               for tag, plan in enumerate(s.plans)}
+    return {tag: found[name] for tag, name in streams.items() if name in found}
+
+
 def _pages(s: Schedule, emitter: Emitter, packing: Packing | None) -> int:
     """Pages that the samples need at most, whatever waits for what: those that an UNPACK leaves count as free for a
     PACK only where that is known to come after it."""
@@ -204,4 +216,5 @@ def link(s: Schedule, request: Request) -> Artefact:
                     {name: lifetimes[home(name, s.network.views)] for name in places},
                     _layers(s, request.macs), sizes, written, request.goal.optimise, request.goal.codec,
                     emitter.program.feeds,
-                    Pool(layout.pages, layout.page_limit, needed_pages, layout.outside) if layout.streams else None)
+                    Pool(layout.pages, layout.page_limit, needed_pages, layout.outside, _tile_bytes(s, request.packing))
+                    if layout.streams else None)

@@ -1,39 +1,50 @@
 """The machine as a whole: units take turns, the one whose times are known least far first."""
 
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
+from types import MappingProxyType
 
 import numpy as np
 
+from systolith.rtl import isa
 from systolith.rtl.bench_top import LATENCY
 from systolith.rtl.config import Config
 from systolith.sim.machine.machine import Deadlock
 
 from .array import ArrayUnit
+from .host import Host, HostRow
 from .lanes import DepthwiseUnit, SoftmaxUnit
 from .movers import MoveIn, MoveOut, Port
-from .program import moves_out
+from .pack import PackUnit
+from .pages import Pages
+from .program import uses
 from .sequencer import Sequencer
 from .shared import Shared
 from .timing import Timing
 from .unit import Unit
+from .unpack import UnpackUnit
 from .vector import VectorUnit
 
 
-def _units(shared: Shared, words: list[int], entry: int) -> dict[str, Unit]:
+def _units(shared: Shared, words: list[int], entry: int, tile_bytes: Mapping[int, int]) -> dict[str, Unit]:
     """The machine's units by name, in the order of its counters."""
     c = shared.config
     units: list[Unit] = [ArrayUnit(shared), VectorUnit(shared)]
+    port = Port() if c.external_bytes and uses(words, entry, c.instruction_slots, isa.MOVE_OUT, isa.PACK) else None
     if c.external_bytes:
-        port = Port() if moves_out(words, entry, c.instruction_slots) else None
         units = [MoveIn("move_in", shared, port), *units, MoveOut("move_out", shared, port)]
     if c.depthwise_lanes:
         units.append(DepthwiseUnit(shared))
     if c.softmax_lanes:
         units.append(SoftmaxUnit(shared))
+    if c.codec_lanes:
+        pages = Pages(c.page_bytes, tile_bytes)
+        units += [PackUnit(shared, pages, port), UnpackUnit(shared, pages, port)]
     return {unit.name: unit for unit in units}
 
 
-def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LATENCY) -> Timing:
+def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LATENCY, feeds: Sequence[HostRow] = (),
+            tile_bytes: Mapping[int, int] = MappingProxyType({})) -> Timing:
     """What the program at `entry` takes.
 
     Values do not matter: only instructions are looked at. Where ports meet in the memory's banks, each unit's own
@@ -44,11 +55,12 @@ def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LAT
     Parameters
     ----------
     memory: bytes of the unified memory from address 0, with the program. latency: cycles from a request to external
-    memory to its first beat.
+    memory to its first beat. feeds: what the host brings meanwhile. tile_bytes: what a tile of PACK and UNPACK has
+    coded, by tag, which is not known without values; half of the values where it is not given.
     """
     words = np.frombuffer(memory[:len(memory) // 4 * 4], "<u4").tolist()
     shared = Shared(config, latency)
-    units = _units(shared, words, entry // 4)
+    units = _units(shared, words, entry // 4, tile_bytes)
 
     def finished() -> int | None:
         if any(len(unit.spans) < unit.queue.instructions for unit in units.values()):
@@ -56,11 +68,14 @@ def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LAT
         return max((unit.spans[-1].end for unit in units.values() if unit.spans), default=0)
 
     sequencer = Sequencer(shared, words, entry // 4, units, finished)
-    turns = [sequencer, *units.values()]
+    turns = [sequencer, Host(shared, feeds), *units.values()]
     while not sequencer.cycles:
         turns.sort(key=attrgetter("clock"))
         if not any(next(unit.process) for unit in turns):
             raise Deadlock("; ".join(f"{unit.name} waits for {unit.waits_for}" for unit in turns if unit.waits_for))
     spans = sorted((span for unit in units.values() for span in unit.spans), key=lambda span: span.end)
     events = {f"{name}.{event}": intervals for name, unit in units.items() for event, intervals in unit.events.items()}
+    pack, unpack = units.get("pack"), units.get("unpack")
+    if config.external_bytes and isinstance(pack, PackUnit) and isinstance(unpack, UnpackUnit):
+        events |= {"external.unpacked": unpack.unpacked, "external.packed": pack.packed}
     return Timing(sequencer.cycles, spans, events)

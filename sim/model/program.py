@@ -39,13 +39,14 @@ def decode(words: list[int], at: int, expander: assembly.Expander) -> tuple[isa.
     return kind, SimpleNamespace(**values), end
 
 
-def moves_out(words: list[int], at: int, slots: int) -> bool:
-    """Whether a program has an instruction for the mover out."""
+def uses(words: list[int], at: int, slots: int, *kinds: isa.InstructionType) -> bool:
+    """Whether a program has an instruction of one of these kinds."""
     expander, opcode = assembly.Expander(slots), 0
-    while opcode not in (isa.END.opcode, isa.MOVE_OUT.opcode):
+    wanted = {kind.opcode for kind in kinds}
+    while opcode not in wanted | {isa.END.opcode}:
         try:
             whole, at = expander.expand(words, at)
         except assembly.IllegalInstruction:
             return False
         opcode = whole[0] & 0xFF
-    return opcode == isa.MOVE_OUT.opcode
+    return opcode in wanted

@@ -6,14 +6,24 @@ from systolith.gen.emit.artefact import Artefact
 from systolith.gen.report import Measurement
 from systolith.sim.rtl.engine import Event
 
+from .host import HostRow
 from .model import predict
 from .timing import Timing
+
+
+def timing_of(artefact: Artefact) -> Timing:
+    """The prediction for one inference."""
+    tensors = artefact.graph.tensors
+    feeds = [HostRow(row.address, tensors[row.tensor].bytes // tensors[row.tensor].shape[0], row.after, row.gives)
+             for row in artefact.feeds]
+    return predict(artefact.config, artefact.memory, feeds=feeds,
+                   tile_bytes=artefact.pages.tile_bytes if artefact.pages else {})
 
 
 def measure(artefact: Artefact) -> Measurement:
     """The prediction for one inference, in the form of a measurement; the inputs do not matter."""
     begin = time.perf_counter()
-    timing = predict(artefact.config, artefact.memory)
+    timing = timing_of(artefact)
     seconds = time.perf_counter() - begin
     starts = sorted(timing.spans, key=lambda span: span.first)
     return Measurement(timing.cycles, timing.counter_names, timing.counters([timing.cycles])[0].tolist(),
