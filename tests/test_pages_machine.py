@@ -51,7 +51,7 @@ def test_random_networks(seed: int) -> None:
 
 def test_icarus_and_verilator_count_the_same_cycles() -> None:
     """With spilling, and an input that comes in row by row."""
-    graph = next(graph for seed in range(99) if (graph := RandomGraph(seed).graph(3)).tensors["x"].shape[0] > 6)
+    graph = RandomGraph(38).graph(2)
     artefact = compile_graph(graph, PAGED, Goal("memory", codec="pages", cascades=False, margin=-0.5))
     assert artefact.feeds and artefact.pages
     seen = []

@@ -69,7 +69,7 @@ class _Choice(data.Struct):
     nothing: unsigned(1)
 
 
-class Special(enum.Enum, shape=3):
+class Special(enum.Enum, shape=3):  # type: ignore[call-arg]
     """Leaves that are no classes of ranks: of the centre, of a run, of a constant channel's value."""
 
     CENTRE = 0
