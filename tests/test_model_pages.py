@@ -12,6 +12,7 @@ from systolith.gen.schedule import streams
 from systolith.rtl import assembly, isa
 from systolith.sim.codec.encode import tile_bytes
 from systolith.sim.golden.execute import random_inputs
+from systolith.sim.machine.machine import Deadlock
 from systolith.sim.model import predict
 from systolith.sim.model.host import HostRow
 from systolith.sim.model.pages import Pages, Run
@@ -193,5 +194,9 @@ def test_the_host_waits_for_its_places():
     base = run(400, {}, {}, {})
     assert run(800, {}, {}, {}) - base == 3 * 100 * 4
     assert 0 < run(400, {}, {4: 1}, {}) - base < 20
-    with pytest.raises(Exception, match="host waits for 2 of semaphore 4"):
+    loop = [isa.LOOP(count=100), isa.ADDRESS(register=1, add=1), isa.NEXT()]
+    program[1:1] = loop
+    words = np.array([word for one in (*program, isa.END()) for word in one.encode()], "<u4").tobytes()
+    assert run(400, {}, {4: 1}, {}) > run(400, {}, {}, {}) + 500
+    with pytest.raises(Deadlock, match="host waits for 2 of semaphore 4"):
         run(400, {}, {4: 2}, {})

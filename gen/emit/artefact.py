@@ -161,7 +161,7 @@ def _graph_from_json(entry: dict[str, Any], arrays: Any) -> Graph:
 
 
 def _pool(values: dict[str, Any]) -> Pool:
-    return Pool(**values | {"tile_bytes": {int(tag): size for tag, size in values["tile_bytes"].items()}})
+    return Pool(**values | {"tile_bytes": {int(tag): size for tag, size in values.get("tile_bytes", {}).items()}})
 
 
 def save(artefact: Artefact, path: Path) -> None:

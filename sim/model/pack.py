@@ -13,13 +13,13 @@ from .unit import Process, Unit
 
 SET_UP = 12
 """Cycles of an instruction's check, beside one for each bit of the sides that it multiplies."""
-READ = 8
+READ = 2
 """Cycles from the plan to the first step in the encoder, beside the memory's latency."""
 TILE = 2
 """Cycles between the steps of two tiles."""
 FEW = (8, 0, 24), (15, 0, 24), (31, 0, 9)
 """Tiles of at most so many pixels wait between channels (1 for each lane), and for the choice of the tile before."""
-CHOICE = 28
+CHOICE = 34
 """Cycles from a tile's last statistics to its first code."""
 EMPTY = 14
 """Cycles from the last code of a tile without payload to its entry."""

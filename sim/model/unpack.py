@@ -132,7 +132,8 @@ class UnpackUnit(Unit):
         for run in runs:
             some = run.size // PIECE
             if run.new:
-                time += FIRST_PAGE if alone and not pieces else PAGE - self._ahead // line * (line - 1)
+                hidden = 0 if run.outside else self._ahead // line * (line - 1)
+                time += FIRST_PAGE if alone and not pieces else PAGE - hidden
                 if run.outside and pieces:
                     time += self.shared.latency + OUTSIDE - LINES // 2
                 self._ahead = 0
