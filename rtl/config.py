@@ -169,6 +169,10 @@ class Config:
             clean[key] = value
         if clean.get("cols", self.cols) != self.cols:  # as many rows side by side as before
             clean.setdefault("depthwise_lanes", self.depthwise_lanes // self.cols * clean["cols"])  # type: ignore
+        wide = int(clean.get("external_bytes", self.external_bytes)) > 8  # type: ignore[call-overload]
+        most = 0 if wide else int(clean.get("word_bytes", self.word_bytes))  # type: ignore[call-overload]
+        if self.codec_lanes > most:  # the widest codec that there can be
+            clean.setdefault("codec_lanes", most if most in (2, 4) else 0)
         return dataclasses.replace(self, **clean)  # type: ignore[arg-type]
 
     def to_json(self) -> str:
