@@ -108,6 +108,15 @@ def test_small_tiles(lanes: int) -> None:
     run(lanes, given)
 
 
+def test_short_tiles_behind_long_ones() -> None:
+    """Some are coded before anything is known of the first."""
+    given: Tiles = []
+    for shape in ((8, 6, 48), (4, 1, 8), (1, 12, 25), (6, 6, 40), (1, 1, 8), (2, 1, 1), (1, 1, 1), (8, 8, 8), (5, 1, 8)
+                  ):
+        given.append((smooth(shape, len(given), 2), 100))  # type: ignore[arg-type]
+    run(8, [*given, *given])
+
+
 def test_runs() -> None:
     """Runs of centres of all lengths, to the ends of rows and over them, with and without a row above."""
     numbers = np.random.default_rng(8)

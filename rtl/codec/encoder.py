@@ -132,7 +132,7 @@ class Encoder(wiring.Component):
         m.submodules.stored = stored = TileQueue(Stored, 2)
         m.submodules.looked = looked = TileQueue(Chosen, _TILES)
         m.submodules.choices = choices = TileQueue(Choice, 2 * _TILES)
-        m.submodules.coding = coding = TileQueue(Chosen, 2)
+        m.submodules.coding = coding = TileQueue(Chosen, CODED_TILES + 1)
         m.submodules.symbol_room = symbol_room = Room(SYMBOL_STEPS)
         m.submodules.unit_room = unit_room = Room(CODED_STEPS)
         m.submodules.tile_room = tile_room = Room(CODED_TILES)

@@ -1,7 +1,7 @@
 """From symbols to codes: two lanes of the encoder's coder."""
 
 from amaranth import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import data, enum, memory, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from .encoder_rank import rank_of
@@ -90,7 +90,8 @@ def thresholds(code: tuple[int, ...]) -> list[int]:
 
 
 def leaves(code: tuple[int, ...]) -> list[dict[str, int]]:
-    """What `Leaf` says of each class of ranks, the escape as the last; then by `Special`."""
+    """What `Leaf` says of each class of ranks, the escape as the last; then of the centre, a run, a
+    constant channel's value."""
     found, special = [], {}
     base = 0
     for zeros, kind in enumerate(code):

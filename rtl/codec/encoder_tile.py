@@ -14,7 +14,7 @@ SYMBOL_STEPS = 2 * STEPS
 """Steps of the symbols' ring: one of the largest tiles comes in while another is read."""
 
 CODED_TILES, CODED_STEPS = 3, 3 * STEPS
-"""Tiles, and their steps, that are coded and not yet out."""
+"""Tiles, one less than a power of two, and their steps, that are coded and not yet out."""
 
 UNIT_STEPS = 4 * STEPS
 """Places for units and their order: a stream may have a unit more than its tile has steps."""

@@ -4,8 +4,18 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from .encoder_queue import TileQueue
 from .encoder_streams import lane_ends, unit_writes
-from .encoder_tile import UNIT_NUMBER_BITS, UNIT_STEPS, Taken, check_lanes, ones, phase_bits, ring_bits
+from .encoder_tile import (
+    CODED_TILES,
+    UNIT_NUMBER_BITS,
+    UNIT_STEPS,
+    Taken,
+    check_lanes,
+    ones,
+    phase_bits,
+    ring_bits,
+)
 from .tables import LANES, UNIT_BITS
 
 
@@ -37,7 +47,7 @@ class UnitStore(wiring.Component):
     Members
     -------
     taken, ends, units: from `Streams`.
-    coded: the tile that ended last. done: from its end until `accept`.
+    coded: the first tile that ended and was not taken; `done`: there is one. accept: it is taken.
     order_address, order: read port of the order. addresses, values: of the units, each with the stream's phase above
     the place. Both answer after a cycle, and stand still without `order_read` and `read`. walk_address, walked: another
     read port of the order.
@@ -72,16 +82,21 @@ class UnitStore(wiring.Component):
         m.d.sync += [end.eq(end + taken.any()), count.eq(number), total.eq(total + count)]
         for lane in range(lanes):
             self._ring(m, lane)
+        m.submodules.tiles = tiles = TileQueue(coded_layout(lanes), CODED_TILES + 1)
+        ended = Signal(LANES)
         with m.If(self.ends.valid):
             for phase in range(LANES // lanes):
                 with m.If(self.ends.phase == phase):
-                    m.d.sync += self.coded.entered[phase * lanes:(phase + 1) * lanes].eq(self.ends.entered)
+                    m.d.sync += ended[phase * lanes:(phase + 1) * lanes].eq(self.ends.entered)
         last = Signal()
         m.d.sync += last.eq(self.ends.last)
-        with m.If(self.accept):
-            m.d.sync += self.done.eq(0)
+        m.d.comb += [
+            tiles.i.valid.eq(last), tiles.i.payload.units.eq(total), tiles.i.payload.order.eq(end),
+            tiles.i.payload.entered.eq(ended), self.coded.eq(tiles.o.payload), self.done.eq(tiles.o.valid),
+            tiles.o.ready.eq(self.accept),
+        ]
         with m.If(last):  # now the tile's last units are written
-            m.d.sync += [self.done.eq(1), self.coded.units.eq(total), self.coded.order.eq(end), total.eq(count)]
+            m.d.sync += total.eq(count)
         return m
 
     def _ring(self, m: Module, lane: int) -> None:
