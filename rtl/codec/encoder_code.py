@@ -69,14 +69,6 @@ class _Choice(data.Struct):
     nothing: unsigned(1)
 
 
-class Special(enum.Enum, shape=3):  # type: ignore[call-arg]
-    """Leaves that are no classes of ranks: of the centre, of a run, of a constant channel's value."""
-
-    CENTRE = 0
-    RUN = 1
-    CONST = 2
-
-
 def thresholds(code: tuple[int, ...]) -> list[int]:
     """The first rank of each class after the first, and of the escape; RANK_CENTRE where there is none."""
     bases, base = [], 0
