@@ -75,7 +75,7 @@ class UnpackStores(wiring.Component):
         m.d.comb += [
             turn.source.eq(places.source), turn.end.eq(Mux(coded, beat.end, over)),
             turn.error.eq(coded & beat.error.any()),
-            turn.values.eq(Mux(coded, values, fill.replicate(self._sizes.lanes))), turn.fill.eq(fill),
+            turn.values.eq(Mux(coded, values, fill.replicate(self._sizes.lanes))), turn.fill.eq(Mux(coded, 0, fill)),
             *(turn[name].eq(getattr(places, name)) for name in ("address", "decides", "c_end", "c_ring", "mask")),
         ]
         m.d.comb += move.eq(self._send(m, turn))

@@ -15,7 +15,7 @@ from tb.streams import Sink, Source, read, serve_read, serve_write, stalls, star
 COUNTERS = ["cycles", "array_busy"]
 MEMORY = 512
 INPUTS = ("running", "done", "failed", "clearing", "error_code", "error_information", "pc", "counter_value",
-          "semaphores")
+          "semaphores", "pages")
 
 
 def benches() -> Iterator[Any]:
@@ -27,6 +27,7 @@ class _Host:
     def __init__(self, dut: Any) -> None:
         for name in INPUTS:
             getattr(dut, name).value = 0
+        dut.give__ready.value = 1
         self._requests = Source(dut, "bus__request", HostRequest)
         self._responses = Sink(dut, "bus__response", HostResponse)
         self._stall = stalls(9, long=8)
