@@ -86,7 +86,7 @@ def test_tiles(rtl, shape, kind, changes):
     artefact = program(rtl, tiles(shape, count, **changes), data, size)
     rtl.load(artefact)
     _, measured = rtl.infer({})
-    _, seen, found = compare(artefact, measured, 0.08)
+    _, seen, found = compare(artefact, measured, 0.05)
     for name in ("pack.tiles", "unpack.tiles", "unpack.zero_tiles"):
         assert seen[name] == found[name]
     for name in ("pack.spilled", "external.packed", "external.unpacked"):

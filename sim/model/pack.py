@@ -3,6 +3,7 @@
 import math
 from collections import deque
 
+from systolith.rtl.codec.encoder_tile import FEW_PIXELS
 from systolith.rtl.codec.tables import LANES
 
 from .movers import Port
@@ -33,7 +34,7 @@ FINISH = 9
 """Cycles of the pager at a stream's end."""
 NEXT = 6
 """Cycles between the words of two instructions."""
-TILES = 2
+TILES = 3
 """Tiles that are coded and not sent, at most."""
 
 
@@ -92,7 +93,8 @@ class PackUnit(Unit):
             return self._store(i, size, end - words, end)
         _, between, before = next((few for few in FEW if pixels <= few[0]), (0, 0, 1))
         between = self.config.codec_lanes if pixels <= FEW[0][0] else between
-        self._looked = max(end, self._looked + before) + passes * (pixels + 1) + (passes - 1) * between
+        looks = 2 if pixels <= FEW_PIXELS else 1
+        self._looked = max(end, self._looked + before) + passes * (looks * pixels + 1) + (passes - 1) * between
         code = max(self._looked + CHOICE, self._coded, self._out[0])
         self._coded = code + steps + TILE + 1
         some = 4 * (words - 1) / steps  # units of a step
