@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from systolith.gen.bench import measure
 from systolith.gen.compile import compile_graph
 from systolith.gen.emit.artefact import Artefact, load, save
 from systolith.gen.errors import UserError
@@ -153,6 +154,13 @@ def test_the_file_gives_the_same_back(tmp_path) -> None:
     again = load(tmp_path / "net.slp")
     assert (again.feeds, again.pages, again.codec) == (artefact.feeds, artefact.pages, artefact.codec)
     assert again.external_bytes == artefact.external_bytes
+
+
+def test_the_report_says_how_inputs_come() -> None:
+    graph = ZOO["ds-cnn"]()
+    fed, whole = (measure(compile_graph(graph, EDGE, goal), "model") for goal in (LAYERS, Goal("memory")))
+    assert "input brought by the host row by row" in fed.conditions and "input in it at the start" in whole.conditions
+    assert 0 < fed.pages["needed"] < fed.pages["limit"] and not whole.pages
 
 
 def test_machines_without_a_codec() -> None:

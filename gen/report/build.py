@@ -43,7 +43,7 @@ def run_report(artefact: Artefact, engine: str, preset: str, bit_exact: bool | N
         external_bytes_per_cycle=c.external_bytes, optimise=artefact.optimise, codec=artefact.codec,
         pages={"bytes": c.page_bytes, "limit": artefact.pages.limit, "needed": artefact.pages.needed}
         if artefact.pages else {}, machine=dataclasses.asdict(c),
-        conditions=_conditions(c, engine, measurement is not None, latency, samples),
+        conditions=_conditions(artefact, engine, measurement is not None, latency, samples),
         traffic=whole, program_bytes=4 * len(artefact.program), seed=seed, samples=samples,
         tensors_compared=tensors_compared, regions=regions(artefact),
         layers=[_layer(layer, fill_causes(nodes.get(layer.output), arrays.get(tag), c), part)
@@ -60,13 +60,15 @@ def run_record(artefact: Artefact, engine: str, preset: str, bit_exact: bool | N
     return run_report(artefact, engine, preset, bit_exact, measurement, latency).record()
 
 
-def _conditions(c: Config, engine: str, measured: bool, latency: int, samples: int) -> str:
+def _conditions(artefact: Artefact, engine: str, measured: bool, latency: int, samples: int) -> str:
+    c = artefact.config
     if not measured:
         return "batch 1, no cycles: " + ("compiled only" if engine == "none" else f"engine {engine} counts none")
     weights = (f"weights start in external memory ({c.external_bytes} bytes a cycle, latency {latency} cycles)"
                if c.external_bytes else "weights lie in the unified memory")
-    return (f"batch 1, array {c.rows} x {c.cols}, unified memory {c.memory_bytes} bytes, input in it at the start, "
-            f"{weights}, cycles from the first instruction to the last result in memory, "
+    fed = "brought by the host row by row meanwhile" if artefact.feeds else "in it at the start"
+    return (f"batch 1, array {c.rows} x {c.cols}, unified memory {c.memory_bytes} bytes, input {fed}, {weights}, "
+            "cycles from the first instruction to the last result in memory, "
             + ("predicted by the cycle model; " if engine == "model" else f"measured on RTL ({engine}); ")
             + (f"the last of {samples} samples; " if samples > 1 else "") + "one MAC is two operations")
 
