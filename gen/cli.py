@@ -42,8 +42,8 @@ Memory = Annotated[int | None, typer.Option(
     "--memory", help="Bytes of the unified memory that may be used; all by default. What needs more is cut finer.")]
 Codec = Annotated[str, typer.Option(
     "--codec", help=f"{' or '.join(CODECS)}: whether tensors that wait for a later part of the network are packed.")]
-Margin = Annotated[float, typer.Option(
-    "--margin", help="Pages beyond what the calibration data needs, as a part of them.")]
+Margin = Annotated[float | None, typer.Option(
+    "--margin", help=f"Pages beyond what the calibration data needs, as a part of them; {MARGIN} unless given.")]
 Cascades = Annotated[bool, typer.Option(
     "--cascades/--no-cascades", help="Operators may be made together, stripe by stripe, or each by itself.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also writes the answer to this file as JSON.")]
@@ -84,7 +84,7 @@ def compile_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=f"{KINDS[0].upper()}{KINDS[1:]}.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The compiled file, .slp.")],
     preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
-    optimise: Optimise = "cycles", memory: Memory = None, codec: Codec = "off", margin: Margin = MARGIN,
+    optimise: Optimise = "cycles", memory: Memory = None, codec: Codec = "off", margin: Margin = None,
     cascades: Cascades = True, json_file: JsonFile = None,
 ) -> None:
     """Quantises a network, schedules it into a machine's memory and writes the compiled file."""
@@ -175,7 +175,7 @@ def bench(
     preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None, calibrate: Calibrate = None,
     optimise: Annotated[str | None, typer.Option(
         "--optimise", help="cycles (the default), memory or balanced; see `systolith compile --help`.")] = None,
-    memory: Memory = None, codec: Codec = "off", margin: Margin = MARGIN, cascades: Cascades = True,
+    memory: Memory = None, codec: Codec = "off", margin: Margin = None, cascades: Cascades = True,
     engine: Annotated[str, typer.Option(
         "--engine", help="verilator, icarus, machine or model (predicts cycles).")] = "verilator",
     layers: Annotated[bool, typer.Option("--layers", help="Also a table of the layers of each network.")] = False,

@@ -23,9 +23,9 @@ from systolith.sim.golden.execute import random_inputs
 
 RING_PART = 16
 """The ring of weight tiles takes this part of the unified memory, at most."""
-RING_TILES = {"cycles": 128, "memory": 16, "balanced": 128}
+RING_TILES, TIGHT_RING_TILES = 128, 16
 """And so many tiles at most; what few of them cost in cycles, a few per cent, little memory is worth."""
-PACK_LEAD = {"cycles": 1, "memory": 0, "balanced": 1}
+PACK_LEAD, TIGHT_PACK_LEAD = 1, 0
 """How many pieces of arithmetic before its own one a tensor is unpacked, and after it packed."""
 RANDOM_SAMPLES = 2
 """Inputs that stand for a user's own where pages are to be measured."""
@@ -58,9 +58,10 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
     macs = {node.name: node.macs(graph.tensors[node.output]) for node in graph.nodes if hasattr(node, "macs")}
     graph = run_integer_passes(graph)
     _check(graph)
-    if ring_tiles is None:
-        ring_tiles = min(RING_TILES[goal.optimise], max(4, capacity // RING_PART // config.weight_tile_bytes))
-    request = Request(goal, ring_tiles, capacity, macs)
+    request = Request(goal, ring_tiles or _ring_tiles(config, capacity, RING_TILES), capacity, macs)
+    tight = dataclasses.replace(
+        request, tight=True, ring_tiles=ring_tiles or _ring_tiles(config, capacity, TIGHT_RING_TILES))
+    requests = [tight] if goal.optimise == "memory" else [request, tight]
     paged = bool(config.codec_lanes)
     if goal.codec != "off" and not paged:
         raise UserError(f"--codec {goal.codec} needs a machine with a codec, which {config.name} does not have; set "
@@ -69,20 +70,24 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
     if goal.codec == "pages":
         if goal.optimise == "cycles":
             with suppress(DoesNotFit):
-                return _compile_rows(graph, config, request)
+                return _compile_rows(graph, config, requests)
         fed = feed_inputs(graph)
-        return _compile_packed(fed, config, request, Packing(fed, samples))
+        return _compile_packed(fed, config, requests, Packing(fed, samples))
     try:
-        return _compile_rows(graph, config, request)
+        return _compile_rows(graph, config, requests)
     except DoesNotFit:
         if not (paged and config.external_bytes and config.outside_pages):
             raise
-    return _compile_packed(graph, config, request, Packing(graph, samples, outside=True, raw=goal.codec == "off"))
+    return _compile_packed(graph, config, requests, Packing(graph, samples, outside=True, raw=goal.codec == "off"))
 
 
-def _compile_rows(graph: Graph, config: Config, request: Request) -> Artefact:
+def _ring_tiles(config: Config, capacity: int, most: int) -> int:
+    return min(most, max(4, capacity // RING_PART // config.weight_tile_bytes))
+
+
+def _compile_rows(graph: Graph, config: Config, requests: Sequence[Request]) -> Artefact:
     """All tensors as they are."""
-    goal = request.goal
+    request, goal = requests[0], requests[0].goal
     fast = schedule(graph, config)
     missing = None
     if goal.optimise == "cycles" and goal.cascades:
@@ -90,42 +95,45 @@ def _compile_rows(graph: Graph, config: Config, request: Request) -> Artefact:
             return link(fast, request)
         except DoesNotFit as error:
             missing = error
-    return _search(Search(graph, config, layers=not goal.cascades), graph, config, request, missing,
+    return _search(Search(graph, config, layers=not goal.cascades), requests, missing,
                    lower_bound(fast.activations(), config.word_bytes)[0])
 
 
-def _compile_packed(graph: Graph, config: Config, request: Request, packing: Packing) -> Artefact:
+def _compile_packed(graph: Graph, config: Config, requests: Sequence[Request], packing: Packing) -> Artefact:
     """What crosses from one part of the network to another in pages."""
-    search = Search(graph, config, packing, layers=not request.goal.cascades)
-    return _search(search, graph, config, dataclasses.replace(request, packing=packing), None,
+    search = Search(graph, config, packing, layers=not requests[0].goal.cascades)
+    return _search(search, [dataclasses.replace(request, packing=packing) for request in requests], None,
                    lower_bound(schedule(graph, config).activations(), config.word_bytes)[0])
 
 
-def _search(search: Search, graph: Graph, config: Config, request: Request, missing: DoesNotFit | None,
-            highest: int) -> Artefact:
-    """The first schedule that fits: from what the goal allows, `highest` or the least at the other ends, downwards."""
-    goal = request.goal
+def _search(search: Search, requests: Sequence[Request], missing: DoesNotFit | None, highest: int) -> Artefact:
+    """The first schedule that fits: from what the goal allows, `highest` or the least at the other ends, downwards;
+    where none does, those of the next request."""
     lowest = search.smallest()
-    limit = {"memory": lowest, "balanced": round((lowest * highest) ** 0.5)}.get(
-        goal.optimise, highest - (missing.bytes if missing else 0))
-    while True:
-        limit = max(limit, lowest)
-        stripes = search.best(limit)
-        assert stripes is not None
-        try:
-            return link(_striped(graph, config, stripes, request.packing, PACK_LEAD[goal.optimise]), request)
-        except DoesNotFit as error:
-            if missing is None or error.bytes < missing.bytes:
-                missing = error
-            if limit == lowest:
-                raise missing from None
-            limit = min(limit - error.bytes, limit * 9 // 10)
+    start = {"memory": lowest, "balanced": round((lowest * highest) ** 0.5)}.get(
+        requests[0].goal.optimise, highest - (missing.bytes if missing else 0))
+    for request in requests:
+        limit = start
+        while True:
+            limit = max(limit, lowest)
+            stripes = search.best(limit)
+            assert stripes is not None
+            try:
+                return link(_striped(search.graph, search.config, stripes, request), request)
+            except DoesNotFit as error:
+                if missing is None or error.bytes < missing.bytes:
+                    missing = error
+                if limit == lowest:
+                    break
+                limit = min(limit - error.bytes, limit * 9 // 10)
+    assert missing is not None
+    raise missing
 
 
-def _striped(graph: Graph, config: Config, stripes: Stripes, packing: Packing | None, lead: int = 0) -> Schedule:
-    if packing:
-        graph, segments = insert_streams(graph, stripes.segments, packing)
-        stripes = Stripes(segments, stripes.pieces, lead)
+def _striped(graph: Graph, config: Config, stripes: Stripes, request: Request) -> Schedule:
+    if request.packing:
+        graph, segments = insert_streams(graph, stripes.segments, request.packing)
+        stripes = Stripes(segments, stripes.pieces, TIGHT_PACK_LEAD if request.tight else PACK_LEAD)
     return schedule(graph, config, stripes)
 
 

@@ -17,8 +17,9 @@ LATENCY = 32
 class BenchTop(wiring.Component):
     """Members of `Machine`, and the storage side of `ExternalMemoryModel` in place of the external port.
 
-    Every unit has its `<unit>_retired`, also where the machine has no such unit. DSP primitives are replaced by the
-    generic multiplier, which takes the same cycles.
+    Every unit has its `<unit>_retired`, also where the machine has no such unit. Where there is a codec, the pages in
+    use are one more counter, the last one. DSP primitives are replaced by the generic multiplier, which takes the same
+    cycles.
     """
 
     def __init__(self, config: Config, latency: int = LATENCY) -> None:
@@ -31,7 +32,8 @@ class BenchTop(wiring.Component):
             "interrupt": Out(1),
             "running": Out(1),
             **{f"{unit}_retired": Out(Retired) for unit in UNITS.values()},
-            "counters": Out(data.ArrayLayout(unsigned(32), len(self.machine.counter_names))),
+            "counters": Out(data.ArrayLayout(unsigned(32),
+                                             len(self.machine.counter_names) + bool(config.codec_lanes))),
             "store_address": Out(32),
             "store_read_data": In(8 * width),
             "store_write": Out(1),
@@ -44,6 +46,8 @@ class BenchTop(wiring.Component):
         wiring.connect(m, wiring.flipped(self.host), machine.host)
         m.d.comb += [self.interrupt.eq(machine.interrupt), self.running.eq(machine.running),
                      self.counters.eq(machine.counters)]
+        if self.config.codec_lanes:
+            m.d.comb += self.counters[-1].eq(machine.pages_used)
         for unit in machine.units:
             m.d.comb += getattr(self, f"{unit}_retired").eq(getattr(machine, f"{unit}_retired"))
         if self.config.external_bytes:

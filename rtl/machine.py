@@ -45,7 +45,7 @@ class Machine(wiring.Component):
     interrupt: 1 while an enabled interrupt is pending.
     running: 1 from a start to END or an error.
     <unit>_retired: an instruction of the unit has ended in this cycle. counters: all performance counters, in the order
-    of `counter_names`; these are for traces, a board leaves them open.
+    of `counter_names`. pages_used: on the chip, where there is a codec. These are for traces, a board leaves them open.
     """
 
     def __init__(self, config: Config, *, simulated: bool = False) -> None:
@@ -93,6 +93,7 @@ class Machine(wiring.Component):
             "running": Out(1),
             **{f"{unit}_retired": Out(Retired) for unit in self.units},
             "counters": Out(data.ArrayLayout(unsigned(32), len(self._counters.names))),
+            **({"pages_used": Out(16)} if c.codec_lanes else {}),
         })
 
     @property
@@ -244,7 +245,8 @@ class Machine(wiring.Component):
             m.d.comb += [fault.code.eq(ErrorCode.OUT_OF_PAGES), fault.information.eq(pack.out_of_pages_tag)]
         with m.Elif(unpack.damaged):
             m.d.comb += [fault.code.eq(ErrorCode.DAMAGED_STREAM), fault.information.eq(unpack.damaged_tag)]
-        m.d.comb += [pager.limit.eq(pack.limit), registers.pages.eq(Cat(pager.high_water, pager.high_water_outside))]
+        m.d.comb += [pager.limit.eq(pack.limit), registers.pages.eq(Cat(pager.high_water, pager.high_water_outside)),
+                     self.pages_used.eq(pager.used)]
         m.d.sync += self._sequencer.stream_fault.eq(fault)
 
     @staticmethod

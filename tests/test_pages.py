@@ -112,11 +112,12 @@ def test_too_few_pages_without_external_memory_say_so() -> None:
     assert again.difference is None
 
 
-@pytest.mark.parametrize("name, memory", [("resnet8", 30_000), ("vww", 60_000)])
-def test_slots_move_fewer_bytes(name: str, memory: int) -> None:
+@pytest.mark.parametrize("optimise, name, memory", [("memory", "resnet8", 30_000), ("memory", "vww", 60_000),
+                                                    ("cycles", "resnet8", 40_000)])
+def test_slots_move_fewer_bytes(optimise: str, name: str, memory: int) -> None:
     """Tensors that the unified memory has no room for go outside, packed or as they are."""
     graph = ZOO[name]()
-    artefacts = [compile_graph(graph, EDGE, Goal("memory", memory=memory, codec=codec, cascades=False))
+    artefacts = [compile_graph(graph, EDGE, Goal(optimise, memory=memory, codec=codec, cascades=False))
                  for codec in ("off", "slots")]
     sessions = [Session(artefact, "machine", check=True) for artefact in artefacts]
     moved = []
@@ -127,6 +128,12 @@ def test_slots_move_fewer_bytes(name: str, memory: int) -> None:
         assert pages.pager.chip.high_water == 0 and pages.outside_written > 0
         moved.append(pages.outside_read + pages.outside_written)
     assert moved[1] < moved[0]
+
+
+def test_more_goes_outside_than_there_are_pages_for() -> None:
+    config = EDGE.replace(outside_pages=8)
+    with pytest.raises(UserError, match="needs [0-9]+ pages of 256 bytes in external .* edge has 8: set outside"):
+        compile_graph(ZOO["resnet8"](), config, Goal("memory", memory=40 * 1024, codec="slots", cascades=False))
 
 
 def test_a_damaged_stream_stops_the_machine() -> None:
@@ -170,7 +177,9 @@ def test_machines_without_a_codec() -> None:
     with pytest.raises(UserError, match=re.escape("--codec must be one of off, slots, pages, not 'zip'")):
         Goal(codec="zip")
     with pytest.raises(UserError, match="--margin must be .* not -1"):
-        Goal(margin=-1)
+        Goal(codec="pages", margin=-1)
+    with pytest.raises(UserError, match="--margin 0.2 is for pages; it needs --codec pages, not slots"):
+        Goal(codec="slots", margin=0.2)
 
 
 def test_soak() -> None:

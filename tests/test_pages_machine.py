@@ -45,6 +45,8 @@ def test_random_networks(seed: int) -> None:
         assert (counters["unpack.tiles"], counters["unpack.zero_tiles"]) == (pages.tiles, pages.zero_tiles)
         if measured.pages:
             assert sum(measured.pages) <= 2 * artefact.pages.needed and measured.pages[0] <= artefact.pages.limit
+            cycles, used = zip(*measured.filling, strict=True)
+            assert list(cycles) == sorted(cycles) and 0 < max(used) <= measured.pages[0] and used[-1] == 0
     rtl.close()
 
 
@@ -59,7 +61,7 @@ def test_icarus_and_verilator_count_the_same_cycles() -> None:
         _, measured = session.infer(random_inputs(graph))
         session.close()
         assert session.difference is None
-        seen.append((measured.cycles, measured.counters, measured.events, measured.pages))
+        seen.append((measured.cycles, measured.counters, measured.events, measured.pages, measured.filling))
     assert seen[0] == seen[1]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from systolith.gen.report import Report, run_report
 from systolith.gen.report.html import page
-from systolith.gen.report.model import Hint
+from systolith.gen.report.model import Hint, Region
 from systolith.gen.report.pictures import MOST
 from systolith.gen.report.tracks import LAYERS
 from tests.report_cases import EVIL, artefact, case
@@ -65,6 +65,27 @@ class Page(HTMLParser):
         """Rows of the table whose first column is called `first`."""
         head, *rows = next(table for table in self.tables if table[0][0] == first)
         return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def test_the_pool_fills_and_empties() -> None:
+    """Rectangles of the memory's picture show the pages in use, also when there are too many changes to draw."""
+    report = dataclasses.replace(case(1, False)[0], pages={"bytes": 64, "limit": 9, "needed": 9})
+    report.regions = [*report.regions, Region("pages", 1024, 9 * 64)]
+
+    def drawn() -> list[tuple[list[int], str]]:
+        return [([int(where[name] or 0) for name in ("x", "y", "width", "height")], about)
+                for picture in Page(page(report)).rectangles for where, about in picture if where["class"] == "pages"]
+
+    assert not drawn()
+    report.filling = [[3, 2], [10, 9], [15, 0]]
+    assert [place for place, _ in drawn()] == [
+        [3, 1024, 7, 128], [10, 1024, 5, 576], [15, 1024, (report.cycles or 0) - 15, 0]]
+    assert drawn()[1][1] == "9 pages in use\n576 of 576 bytes\ncycles 10 to 15"
+    report.cycles = 5 * MOST
+    report.filling = [[cycle, cycle % 8 + 1] for cycle in range(4 * MOST)]
+    places = [place for place, _ in drawn()]
+    assert len(places) == MOST and all(place[2:] == [4, size] for place, size in zip(
+        places[:-1], [256, 512] * MOST, strict=False)) and places[-1][2] == MOST + 4
 
 
 def _number(text: str) -> int:

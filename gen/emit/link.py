@@ -31,13 +31,15 @@ def _align(size: int, to: int) -> int:
 
 @dataclass(frozen=True)
 class Request:
-    """What stays the same while schedules are tried. `macs`: of each operator as the user's file has it, by name."""
+    """What stays the same while schedules are tried. `macs`: of each operator as the user's file has it, by name.
+    `tight`: memory is worth more than cycles."""
 
     goal: Goal
     ring_tiles: int
     capacity: int
     macs: dict[str, int]
     packing: Packing | None = None
+    tight: bool = False
 
 
 class DoesNotFit(UserError):
@@ -147,7 +149,7 @@ def _tile_bytes(s: Schedule, packing: Packing | None) -> dict[int, int]:
 def _pages(s: Schedule, emitter: Emitter, packing: Packing | None) -> int:
     """Pages that the samples need at most, whatever waits for what: those that an UNPACK leaves count as free for a
     PACK only where that is known to come after it."""
-    if not packing or packing.outside or not emitter.moved_tiles:
+    if not packing or not emitter.moved_tiles:
         return 0
     sizes = {plan.output: packing.best(plan.node.inputs[0]).bytes for plan in s.plans if isinstance(plan.node, Pack)}
     unpacks = [moved for moved in emitter.moved_tiles if moved[0].unit == "unpack"]
@@ -171,7 +173,7 @@ def link(s: Schedule, request: Request) -> Artefact:
     offsets, height = place(activations, word)
     constant_offsets, constant_height = place(moved, word)
     layout = Layout(ring_tiles=request.ring_tiles if config.external_bytes else 0, rings=s.rings,
-                    streams=stream_numbers(s.plans, s.order), tight=request.goal.optimise == "memory")
+                    streams=stream_numbers(s.plans, s.order), tight=request.tight)
     layout.outside = _align(len(image.raw), config.page_bytes)
     held = {} if s.streamed else {constants(tag): plan.constants for tag, plan in enumerate(s.plans) if plan.constants}
 
@@ -193,7 +195,13 @@ def link(s: Schedule, request: Request) -> Artefact:
 
     lay_out(0)
     needed_pages = _pages(s, _emit(s, image, layout), request.packing)  # fills the pool of constants
-    layout.page_limit = math.ceil(needed_pages * (1 + request.goal.margin))
+    if request.packing and request.packing.outside:
+        if needed_pages > config.outside_pages:
+            raise UserError(f"{graph.name} needs {needed_pages} pages of {config.page_bytes} bytes in external memory "
+                            f"for what does not fit on the chip, and {config.name} has {config.outside_pages}: set "
+                            "outside_pages, or a larger page_bytes")
+        needed_pages = 0
+    layout.page_limit = math.ceil(needed_pages * (1 + request.goal.spare))
     room, needed = 0, word
     while needed > room:  # the addresses after the program depend on its size, and a little the other way round
         room = needed

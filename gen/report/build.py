@@ -113,6 +113,9 @@ def _measured(report: Report, measurement: Measurement) -> None:
     report.port_busy = round(beats / report.cycles, 4)
     if report.pages and measurement.pages:
         report.pages |= {"high_water": measurement.pages[0], "high_water_outside": measurement.pages[1]}
+        for cycle, pages in measurement.filling:
+            if pages != (report.filling[-1][1] if report.filling else 0):
+                report.filling.append([cycle, pages])
     report.simulated_cycles_per_second = round(report.cycles / measurement.seconds) if measurement.seconds else None
     report.spans = instruction_spans(measurement, [layer.name for layer in report.layers])
     report.slices = share_out(report.spans, report.cycles, _by_work(report))

@@ -174,7 +174,8 @@ def _memory(report: Report) -> str:
                "that makes it. Hover to see its name, shape, bytes and lifetime.")
     out = [parts]
     if report.cycles:
-        out += ["<h3>By cycles</h3>", _zoomed(names, pictures.memory(report, True), caption)]
+        pool = " In the region of pages: how many of them are in use." if report.filling else ""
+        out += ["<h3>By cycles</h3>", _zoomed(names, pictures.memory(report, True), caption + pool)]
     caption += (" From the left to the right: the pieces of work of the program, in order; a tensor made in the bytes "
                 "of another shows as that one.")
     out += ["<h3>By pieces of work</h3>", f"<figure>\n{_framed(names, pictures.memory(report, False))}\n"

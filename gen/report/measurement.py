@@ -21,6 +21,8 @@ class Measurement:
     """First busy cycles of instructions, each seen one cycle later; tags mean nothing."""
     pages: tuple[int, int] | None = None
     """Most pages in use on the chip and outside, where the program has streams."""
+    filling: list[tuple[int, int]] = field(default_factory=list)
+    """Then also, where it is measured: cycles at which instructions end, and the pages in use on the chip."""
 
     def nested(self) -> dict[str, dict[str, int]]:
         """Counters as {unit: {event: cycles}}."""

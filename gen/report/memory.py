@@ -7,6 +7,8 @@ from systolith.gen.emit.places import Place
 
 from .model import LayerReport, Region, Span, TensorReport
 
+POOL = "pages"
+"""The region of packed tensors' pages."""
 _NO_PART = ("activations", "total", "capacity")
 
 
@@ -19,7 +21,7 @@ def regions(artefact: Artefact) -> list[Region]:
                 out.append(Region(name, at, size))
             at += size
     if artefact.pages:
-        out.append(Region("pages", artefact.pages.address, artefact.pages.limit * artefact.config.page_bytes))
+        out.append(Region(POOL, artefact.pages.address, artefact.pages.limit * artefact.config.page_bytes))
     return out
 
 

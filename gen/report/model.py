@@ -220,6 +220,8 @@ class Report:
     hints: list[Hint] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
     tensors: list[TensorReport] = field(default_factory=list)
+    filling: list[list[int]] = field(default_factory=list)
+    """Pages in use on the chip where their number changes: [cycle, pages], as seen at the ends of instructions."""
     spans: list[Span] = field(default_factory=list)
     slices: list[Slice] = field(default_factory=list)
 

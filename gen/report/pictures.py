@@ -6,6 +6,7 @@ script changes the part that is shown. Without a script everything is there, and
 
 from html import escape
 
+from .memory import POOL
 from .model import Report, TensorReport
 from .terminal import waits
 from .tracks import Mark, merged, tracks
@@ -70,6 +71,7 @@ def memory(report: Report, by_cycles: bool) -> str:
     content = [rectangle(0, region.address, width, region.bytes, "region odd" if index % 2 else "region",
                          f"{region.name}\n{region.bytes:,} bytes from address {region.address:,}, the whole time")
                for index, region in enumerate(report.regions)]
+    content += _filling(report) if by_cycles else []
     for tensor in report.tensors:
         begin, end = ((tensor.begin, tensor.end) if by_cycles else (tensor.first - start, tensor.last + 1 - start))
         if begin is not None and end is not None and (by_cycles or not tensor.within):
@@ -77,6 +79,22 @@ def memory(report: Report, by_cycles: bool) -> str:
             content.append(rectangle(begin, tensor.address, max(end - begin, 0), tensor.bytes, kind,
                                      _about(report, tensor)))
     return svg(max(width, 1), max(report.memory_peak_bytes, 1), "".join(content), 360)
+
+
+def _filling(report: Report) -> list[str]:
+    """How full the pool of pages is, cycle by cycle: no page has a place of its own for longer than it is used."""
+    pool = next((region for region in report.regions if region.name == POOL), None)
+    if pool is None or not report.filling:
+        return []
+    drawn = []
+    joined = -(-len(report.filling) // MOST)
+    steps = [(begin, max(pages for _, pages in report.filling[at:at + joined]))
+             for at, (begin, _) in list(enumerate(report.filling))[::joined]]
+    for (begin, pages), (end, _) in zip(steps, [*steps[1:], (report.cycles or 0, 0)], strict=True):
+        size = pages * report.pages["bytes"]
+        about = f"{pages:,} pages in use\n{size:,} of {pool.bytes:,} bytes\ncycles {begin:,} to {end:,}"
+        drawn.append(rectangle(begin, pool.address, end - begin, size, "pages", about))
+    return drawn
 
 
 def _about(report: Report, tensor: TensorReport) -> str:

@@ -48,7 +48,7 @@ class Search:
     """
 
     def __init__(self, graph: Graph, config: Config, packing: Packing | None = None, *, layers: bool = False) -> None:
-        self._graph, self._config, self._packing, self._layers = graph, config, packing, layers
+        self.graph, self.config, self._packing, self._layers = graph, config, packing, layers
         self._made = {name: -1 for name in graph.inputs} | {
             node.output: index for index, node in enumerate(graph.nodes)}
         self._last = dict.fromkeys(self._made, -1)
@@ -66,19 +66,19 @@ class Search:
 
     def _crossing(self, at: int) -> int:
         """Bytes of tensors made before operator `at` and read from it on."""
-        return sum(self._graph.tensors[name].bytes for name, made in self._made.items()
+        return sum(self.graph.tensors[name].bytes for name, made in self._made.items()
                    if made < at <= self._last[name])
 
     def _cuts(self) -> list[int]:
         """Where segments may begin: where less crosses than at the neighbours."""
-        count = len(self._graph.nodes)
+        count = len(self.graph.nodes)
         if self._layers:  # what the host brings is read at once
-            return [at for at in range(count + 1) if not at or not isinstance(self._graph.nodes[at - 1], Feed)]
+            return [at for at in range(count + 1) if not at or not isinstance(self.graph.nodes[at - 1], Feed)]
         sizes = [self._crossing(at) for at in range(count + 1)]
         return [0, *(at for at in range(1, count) if sizes[at] <= min(sizes[at - 1], sizes[at + 1])), count]
 
     def _segment(self, segment: range) -> Iterator[_Option]:
-        graph = self._graph
+        graph = self.graph
         nodes = graph.nodes[segment.start:segment.stop]
         made = {node.output for node in nodes}
         read = {name for node in nodes for name in node.inputs}
@@ -104,7 +104,7 @@ class Search:
         alone = len(nodes) == 1
         for stripes in (1,) if alone else (1, *_STRIPES):
             own = range(len(nodes))
-            s = schedule(part, self._config, Stripes([own], [stripes]), fixed)
+            s = schedule(part, self.config, Stripes([own], [stripes]), fixed)
             buffers = s.activations()
             if kept:  # until after the segment
                 buffers = [b if b.name not in kept else Buffer(b.name, b.size, ((b.first, len(s.order)),))
@@ -112,9 +112,9 @@ class Search:
             pages = 0
             if sizes and self._packing and not self._packing.outside:
                 order = [(piece.node, piece.block.y) for piece in s.order]
-                pages = int(pages_in_use(s.plans, order, sizes, self._config.page_bytes, longer).max())
-            yield _Option(segment, stripes, beside + lower_bound(buffers, self._config.word_bytes)[0],
-                          pages * self._config.page_bytes, _cycles(s))
+                pages = int(pages_in_use(s.plans, order, sizes, self.config.page_bytes, longer).max())
+            yield _Option(segment, stripes, beside + lower_bound(buffers, self.config.word_bytes)[0],
+                          pages * self.config.page_bytes, _cycles(s))
 
     def best(self, limit: int) -> Stripes | None:
         """The cut with the fewest cycles that needs `limit` bytes at most, pages among them; None if there is none."""
@@ -152,7 +152,7 @@ class Search:
                      if o.peak <= limit and o.pages <= pages and o.segment.start in costs]
             if found:
                 costs[end] = min(found, key=lambda item: item[0])
-        return costs.get(len(self._graph.nodes))
+        return costs.get(len(self.graph.nodes))
 
 
 def _cycles(s: Schedule) -> int:

@@ -86,13 +86,14 @@ class RtlSession:
             tensor = artefact.graph.tensors[name]
             raw = engine.read_memory(artefact.addresses[name], tensor.bytes)
             outputs[name] = np.frombuffer(raw, DTYPES[tensor.dtype]).reshape(tensor.shape)
-        pages = None
+        begins, ends = starts.split(run.events)
+        counters = list(run.counters[:len(self.counter_names)])
+        measured = Measurement(run.cycles, self.counter_names, counters, ends, run.seconds, begins)
         if artefact.pages:
             both = engine.host_read(BY_NAME["PAGES"].address)
-            pages = both & 0xFFFF, both >> 16
-        begins, ends = starts.split(run.events)
-        return outputs, Measurement(run.cycles, self.counter_names, list(run.counters), ends, run.seconds, begins,
-                                    pages)
+            measured.pages = both & 0xFFFF, both >> 16
+            measured.filling = [(event.cycle, event.counters[-1]) for event in ends]
+        return outputs, measured
 
     def _feed(self, inputs: dict[str, NDArray[Any]]) -> None:
         """Brings rows of inputs while the machine runs, each when there is a place for it; gives up where it stops."""
