@@ -16,7 +16,7 @@ demo: $(VENV)/.demo icarus
 	$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/.dev icarus
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Whole machines in Verilator: the model is a shared library, stepped there, thousands of cycles a call."""
 
 import ctypes
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -118,8 +119,11 @@ def library(machine: Design, trace: str | None, progress: Any) -> Path:
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    progress(f"compiling {machine.name} with {tools.version.split(' devel')[0]} (kept in {target.parent})")
-    with tempfile.TemporaryDirectory(dir=target.parent) as name:
+    with open(target.with_suffix(".lock"), "w") as lock, tempfile.TemporaryDirectory(dir=target.parent) as name:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # others who want the same wait for it
+        if target.exists():
+            return target
+        progress(f"compiling {machine.name} with {tools.version.split(' devel')[0]} (kept in {target.parent})")
         folder = Path(name)
         (folder / "design.h").write_text(_header(machine, trace, verilate(folder, tools, machine.name, machine.text,
                                                                           trace)))
