@@ -10,8 +10,10 @@ from .affine import RowProducts
 from .array import SystolicArray
 from .feeder import LEVELS, Feeder
 from .issue import Issue, Merge, Signaller, Signals
-from .ports import Give, MemoryReadPort, Retired, Take, accumulator_row
+from .ports import Give, MemoryReadPort, Retired, accumulator_row, unit_members
 from .weights import WeightLoader
+
+EVENTS = data.StructLayout({"busy": 1, "wait_weights": 1, "wait_input": 1, "wait_accumulators": 1, "wait_semaphore": 1})
 
 
 class Ending(data.Struct):
@@ -113,17 +115,10 @@ class ArrayUnit(wiring.Component):
         self._loader = WeightLoader(rows, cols, word_bytes)
         self._array = SystolicArray(rows, cols, accumulator_rows, multiplier)
         super().__init__({
-            "instruction": In(stream.Signature(isa.ARRAY.layout())),
-            "take": Out(stream.Signature(Take)),
-            "give": Out(stream.Signature(Give)),
+            **unit_members(isa.ARRAY.layout(), EVENTS),
             "input": Out(MemoryReadPort(word_bytes)),
             "weights": Out(MemoryReadPort(word_bytes)),
             "o": Out(stream.Signature(accumulator_row(cols))),
-            "busy": Out(1),
-            "retired": Out(Retired),
-            "error": Out(1),
-            "events": Out(data.StructLayout({
-                "busy": 1, "wait_weights": 1, "wait_input": 1, "wait_accumulators": 1, "wait_semaphore": 1})),
         })
 
     def elaborate(self, platform: object) -> Module:

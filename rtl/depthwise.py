@@ -2,7 +2,7 @@
 
 from amaranth import Module
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import Out, connect, flipped
 
 from .depthwise_fetch import DepthwiseFetch
 from .depthwise_outputs import DepthwiseOutputs, output_lanes
@@ -15,7 +15,7 @@ from .depthwise_taps import DepthwiseTaps
 from .depthwise_tiles import DepthwiseTiles
 from .isa import DEPTHWISE
 from .issue import Issue
-from .ports import Give, MemoryReadPort, MemoryWritePort, Retired, Take
+from .ports import MemoryReadPort, MemoryWritePort, unit_members
 from .stream_fifo import StreamFifo
 from .vector_unit import EVENTS
 from .vector_writer import VectorWriter
@@ -50,15 +50,9 @@ class DepthwiseUnit(wiring.Component):
         check_sizes(cols, word_bytes, lanes)
         self._cols, self._word_bytes, self._strip, self._multiplier = cols, word_bytes, lanes // cols, multiplier
         super().__init__({
-            "instruction": In(stream.Signature(DEPTHWISE.layout())),
-            "take": Out(stream.Signature(Take)),
-            "give": Out(stream.Signature(Give)),
+            **unit_members(DEPTHWISE.layout(), EVENTS),
             "read": Out(MemoryReadPort(word_bytes)),
             "write": Out(MemoryWritePort(word_bytes)),
-            "busy": Out(1),
-            "retired": Out(Retired),
-            "error": Out(1),
-            "events": Out(EVENTS),
         })
 
     def elaborate(self, platform: object) -> Module:

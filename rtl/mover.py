@@ -5,9 +5,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .blocks import MAX_BURST, BlockEnd, Bursts
-from .mover_front import MoverFront, connect_front, unit_members
+from .isa import MOVE_IN
+from .mover_front import EVENTS, MoverFront, connect_front
 from .mover_words import BlockWords, Packer, Unpacker
-from .ports import Burst, MemoryReadPort, MemoryWritePort
+from .ports import Burst, MemoryReadPort, MemoryWritePort, unit_members
 from .stream_fifo import StreamFifo
 
 AHEAD = 16
@@ -42,7 +43,7 @@ class MoveIn(wiring.Component):
         self.word_bytes, self.external_bytes = word_bytes, external_bytes
         MoverFront.check(word_bytes, external_bytes)
         super().__init__({
-            **unit_members(),
+            **unit_members(MOVE_IN.layout(), EVENTS),
             "read_request": Out(stream.Signature(Burst)),
             "read_data": In(stream.Signature(unsigned(8 * external_bytes))),
             "memory": Out(MemoryWritePort(word_bytes)),
@@ -130,7 +131,7 @@ class MoveOut(wiring.Component):
         self.word_bytes, self.external_bytes, self.aligned = word_bytes, external_bytes, aligned
         MoverFront.check(word_bytes, external_bytes)
         super().__init__({
-            **unit_members(),
+            **unit_members(MOVE_IN.layout(), EVENTS),
             "write_request": Out(stream.Signature(Burst)),
             "write_data": Out(stream.Signature(unsigned(8 * external_bytes))),
             "write_done": In(1),

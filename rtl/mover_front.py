@@ -123,26 +123,8 @@ EVENTS = data.StructLayout({"busy": 1, "wait_external": 1, "wait_memory": 1, "wa
 """Events of a mover: a beat moved; the external port kept it waiting; the memory refused it; a take was refused."""
 
 
-def unit_members() -> dict[str, wiring.Member]:
-    """The members that every unit has.
-
-    instruction: stream of instructions. take, give: semaphores. busy: from the offer of an instruction until its
-    signals are given. retired: pulse after that. error: 1 from an instruction that cannot be executed until reset.
-    events: `EVENTS`.
-    """
-    return {
-        "instruction": In(stream.Signature(MOVE_IN.layout())),
-        "take": Out(stream.Signature(Take)),
-        "give": Out(stream.Signature(Give)),
-        "busy": Out(1),
-        "retired": Out(Retired),
-        "error": Out(1),
-        "events": Out(EVENTS),
-    }
-
-
 def connect_front(m: Module, unit: Any, front: MoverFront) -> None:
-    """Connect a mover's `unit_members` to its front."""
+    """Connect the members of a mover that every unit has to its front."""
     wiring.connect(m, wiring.flipped(unit.instruction), front.instruction)
     wiring.connect(m, front.take, wiring.flipped(unit.take))
     wiring.connect(m, front.give, wiring.flipped(unit.give))

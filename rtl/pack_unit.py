@@ -18,7 +18,7 @@ from .pack_setup import PackSetup
 from .pack_store import PackStore
 from .pack_walk import Ordered, PackWalk
 from .pager_ports import MAX_PAGES, MAX_STREAMS, PageRequest, PageResponse
-from .ports import Burst, Give, MemoryReadPort, MemoryWritePort, Retired, Take
+from .ports import Burst, MemoryReadPort, MemoryWritePort, unit_members
 from .stream_fifo import StreamFifo
 
 EVENTS = data.StructLayout({"busy": 1, "wait_input": 1, "wait_output": 1, "wait_semaphore": 1, "tiles": 1,
@@ -90,20 +90,14 @@ class PackUnit(wiring.Component):
             "write_done": In(1),
         }
         super().__init__({
-            "instruction": In(stream.Signature(PACK.layout())),
-            "take": Out(stream.Signature(Take)),
-            "give": Out(stream.Signature(Give)),
+            **unit_members(PACK.layout(), EVENTS),
             "read": Out(MemoryReadPort(word_bytes)),
             "memory": Out(MemoryWritePort(word_bytes)),
             "page_request": Out(stream.Signature(PageRequest)),
             "page_response": In(stream.Signature(PageResponse)),
             "limit": Out(16),
             **(external if external_bytes else {}),
-            "busy": Out(1),
-            "retired": Out(Retired),
-            "error": Out(1),
             "out_of_pages": Out(1), "out_of_pages_tag": Out(16),
-            "events": Out(EVENTS),
         })
 
     def elaborate(self, platform: object) -> Module:

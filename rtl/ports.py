@@ -29,6 +29,24 @@ class Retired(data.Struct):
     tag: unsigned(16)
 
 
+def unit_members(instruction: data.StructLayout, events: data.StructLayout) -> dict[str, wiring.Member]:
+    """The members that every unit has.
+
+    instruction: stream of instructions. take, give: semaphores. busy: from the offer of an instruction until its
+    signals are given. retired: pulse after that. error: 1 from an instruction that cannot be executed until reset.
+    events: what happened in this cycle.
+    """
+    return {
+        "instruction": In(stream.Signature(instruction)),
+        "take": Out(stream.Signature(Take)),
+        "give": Out(stream.Signature(Give)),
+        "busy": Out(1),
+        "retired": Out(Retired),
+        "error": Out(1),
+        "events": Out(events),
+    }
+
+
 class MemoryReadPort(wiring.Signature):
     """A client's reading port of the unified memory, `word_bytes` wide.
 

@@ -1,13 +1,13 @@
 """The softmax unit: executes SOFTMAX instructions."""
 
 from amaranth import Module, Value, unsigned
-from amaranth.lib import data, fifo, stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib import data, fifo, wiring
+from amaranth.lib.wiring import Out, connect, flipped
 
 from .config import ADDRESS_BITS
 from .isa import SOFTMAX
 from .issue import Issue
-from .ports import Give, MemoryReadPort, MemoryWritePort, Retired, Take
+from .ports import MemoryReadPort, MemoryWritePort, unit_members
 from .skid import Skid
 from .softmax_lookup import RowLookup
 from .softmax_maximum import RowMaximum
@@ -59,15 +59,9 @@ class SoftmaxUnit(wiring.Component):
         check_sizes(word_bytes, lanes)
         self._word_bytes, self._lanes = word_bytes, lanes
         super().__init__({
-            "instruction": In(stream.Signature(SOFTMAX.layout())),
-            "take": Out(stream.Signature(Take)),
-            "give": Out(stream.Signature(Give)),
+            **unit_members(SOFTMAX.layout(), EVENTS),
             "read": Out(MemoryReadPort(word_bytes)),
             "write": Out(MemoryWritePort(word_bytes)),
-            "busy": Out(1),
-            "retired": Out(Retired),
-            "error": Out(1),
-            "events": Out(EVENTS),
         })
 
     def elaborate(self, platform: object) -> Module:

@@ -8,7 +8,7 @@ from .codec.decoder import Decoder
 from .isa import UNPACK
 from .issue import Issue
 from .pager_ports import MAX_READERS, MAX_STREAMS, PageRequest, PageResponse
-from .ports import Burst, Give, MemoryReadPort, MemoryWritePort, Retired, Take
+from .ports import Burst, MemoryReadPort, MemoryWritePort, unit_members
 from .stream_fifo import StreamFifo
 from .unpack_cut import UnpackCut
 from .unpack_finish import UnpackFinish
@@ -82,21 +82,15 @@ class UnpackUnit(wiring.Component):
         self.decoder = Decoder(lanes, slots or SLOTS[lanes])
         self._external = ("read_request", "read_data") if external_bytes else ()
         super().__init__({
-            "instruction": In(stream.Signature(UNPACK.layout())),
-            "take": Out(stream.Signature(Take)),
-            "give": Out(stream.Signature(Give)),
+            **unit_members(UNPACK.layout(), EVENTS),
             "memory": Out(MemoryReadPort(word_bytes)),
             **({"read_request": Out(stream.Signature(Burst)),
                 "read_data": In(stream.Signature(unsigned(8 * external_bytes)))} if external_bytes else {}),
             "write": Out(MemoryWritePort(word_bytes)),
             "requests": Out(stream.Signature(PageRequest)),
             "responses": In(stream.Signature(PageResponse)),
-            "busy": Out(1),
-            "retired": Out(Retired),
-            "error": Out(1),
             "damaged": Out(1),
             "damaged_tag": Out(16),
-            "events": Out(EVENTS),
         })
 
     def elaborate(self, platform: object) -> Module:

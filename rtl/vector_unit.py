@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .isa import VECTOR
 from .issue import Issue
-from .ports import Give, MemoryReadPort, MemoryWritePort, Retired, Take, accumulator_row
+from .ports import MemoryReadPort, MemoryWritePort, accumulator_row, unit_members
 from .skid import Skid
 from .vector_address import Step
 from .vector_datapath import Settings, VectorDatapath, check_sizes
@@ -50,17 +50,11 @@ class VectorUnit(wiring.Component):
         check_sizes(cols, word_bytes, lanes)
         self._cols, self._word_bytes, self._lanes = cols, word_bytes, lanes
         super().__init__({
-            "instruction": In(stream.Signature(VECTOR.layout())),
+            **unit_members(VECTOR.layout(), EVENTS),
             "accumulators": In(stream.Signature(accumulator_row(cols))),
-            "take": Out(stream.Signature(Take)),
-            "give": Out(stream.Signature(Give)),
             "read": Out(MemoryReadPort(word_bytes)),
             "write": Out(MemoryWritePort(word_bytes)),
             "params": Out(MemoryReadPort(word_bytes)),
-            "busy": Out(1),
-            "retired": Out(Retired),
-            "error": Out(1),
-            "events": Out(EVENTS),
         })
 
     def elaborate(self, platform: object) -> Module:

@@ -8,12 +8,13 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.rtl.external import ExternalMemoryModel
-from systolith.rtl.isa import Instruction, InstructionType
+from systolith.rtl.isa import MOVE_IN, Instruction, InstructionType
 from systolith.rtl.mover import MoveIn, MoveOut
-from systolith.rtl.mover_front import unit_members
-from systolith.rtl.ports import MemoryReadPort, MemoryWritePort
+from systolith.rtl.mover_front import EVENTS
+from systolith.rtl.ports import MemoryReadPort, MemoryWritePort, unit_members
 
 EXTERNAL_BITS = 14
+_MEMBERS = unit_members(MOVE_IN.layout(), EVENTS)
 
 
 class MoverLoop(wiring.Component):
@@ -25,8 +26,8 @@ class MoverLoop(wiring.Component):
     def __init__(self, word_bytes: int, external_bytes: int, latency: int) -> None:
         self.word_bytes, self.external_bytes, self.latency = word_bytes, external_bytes, latency
         super().__init__({
-            **{f"in_{name}": member for name, member in unit_members().items()},
-            **{f"out_{name}": member for name, member in unit_members().items()},
+            **{f"in_{name}": member for name, member in _MEMBERS.items()},
+            **{f"out_{name}": member for name, member in _MEMBERS.items()},
             "write": Out(MemoryWritePort(word_bytes)),
             "read": Out(MemoryReadPort(word_bytes)),
         })
@@ -48,7 +49,7 @@ class MoverLoop(wiring.Component):
             put.en.eq(model.store_write),
         ]
         for prefix, unit in (("in", move_in), ("out", move_out)):
-            for name, member in unit_members().items():
+            for name, member in _MEMBERS.items():
                 mine, theirs = getattr(self, f"{prefix}_{name}"), getattr(unit, name)
                 if member.is_signature:
                     ends = (wiring.flipped(mine), theirs) if member.flow == In else (theirs, wiring.flipped(mine))

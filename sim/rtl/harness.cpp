@@ -1,12 +1,12 @@
-// Steps a verilated machine. Compiled with the model and a generated `design.h`, used through ctypes.
+// Steps a verilated machine. Compiled with the model and a generated `ports.h`, used through ctypes.
 
 #include <cstdint>
 #include <cstring>
 #include <deque>
 #include <vector>
 
-#include "design.h"
-#include "verilated.h"
+#include "ports.h"
+#include "model.h"
 
 #if TRACE_VCD
 #include "verilated_vcd_c.h"
@@ -16,21 +16,7 @@ typedef VerilatedVcdC Trace;
 typedef VerilatedFstC Trace;
 #endif
 
-double sc_time_stamp() { return 0; }
-
 namespace {
-
-// Ports are CData to QData up to 64 bits and VlWide above: these make 32-bit words of either.
-template <class T> inline uint32_t word(const T& port, int index) { return uint32_t(uint64_t(port) >> (32 * index)); }
-template <std::size_t N> inline uint32_t word(const VlWide<N>& port, int index) { return port[index]; }
-template <class T> inline void store(T& port, const uint32_t* words) {
-    uint64_t value = words[0];
-    if (sizeof(T) > 4) value |= uint64_t(words[1]) << 32;
-    port = T(value);
-}
-template <std::size_t N> inline void store(VlWide<N>& port, const uint32_t* words) {
-    for (std::size_t i = 0; i < N; i++) port[i] = words[i];
-}
 
 constexpr int kBeatWords = BEAT_BYTES < 4 ? 1 : BEAT_BYTES / 4;
 

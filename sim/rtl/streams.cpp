@@ -1,27 +1,13 @@
-// Feeds a verilated component's streams and keeps what it gives. Compiled with the model and a generated `streams.h`,
+// Feeds a verilated component's streams and keeps what it gives. Compiled with the model and a generated `ports.h`,
 // used through ctypes.
 
 #include <cstdint>
 #include <vector>
 
-#include "streams.h"
-#include "verilated.h"
-
-double sc_time_stamp() { return 0; }
+#include "ports.h"
+#include "model.h"
 
 namespace {
-
-// Ports are CData to QData up to 64 bits and VlWide above: these make 32-bit words of either.
-template <class T> inline uint32_t word(const T& port, int index) { return uint32_t(uint64_t(port) >> (32 * index)); }
-template <std::size_t N> inline uint32_t word(const VlWide<N>& port, int index) { return port[index]; }
-template <class T> inline void store(T& port, const uint32_t* words) {
-    uint64_t value = words[0];
-    if (sizeof(T) > 4) value |= uint64_t(words[1]) << 32;
-    port = T(value);
-}
-template <std::size_t N> inline void store(VlWide<N>& port, const uint32_t* words) {
-    for (std::size_t i = 0; i < N; i++) port[i] = words[i];
-}
 
 // Whether a stream waits in a cycle: in runs of 1 to 64 cycles, where `percent` is not 0.
 struct Stall {

@@ -4,9 +4,8 @@ For tests that are too long for pysim. The model is compiled once and kept, as w
 """
 
 import ctypes
-import hashlib
-import os
-import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 
 from systolith.gen import verilog
 
-from .engine import CACHE
-from .verilator import compile_model, find_tools, port_member, verilate
+from .verilator import library
 
 _HARNESS = Path(__file__).with_name("streams.cpp")
 _NAME = "streams"
@@ -43,7 +41,8 @@ class StreamBench:
         inputs = [name for name in streams if _goes_in(component, name)]
         self._inputs = {name: -(-ports[f"{name}__payload"] // 32) for name in inputs}
         self._outputs = {name: -(-ports[f"{name}__payload"] // 32) for name in streams if name not in inputs}
-        self._library = _load(_library(verilog.emit(component, _NAME), ports, list(self._inputs), list(self._outputs)))
+        header = partial(_header, ports, list(self._inputs), list(self._outputs))
+        self._library = _load(library(_NAME, verilog.emit(component, _NAME), _HARNESS, header))
         self._handle: int | None = self._library.bench_new()
 
     def __del__(self) -> None:
@@ -87,26 +86,15 @@ def _goes_in(component: Any, name: str) -> bool:
     return verilog.component_ports(component)[f"{name}__valid"][1] == verilog.PortDirection.Input
 
 
-def _library(text: str, ports: dict[str, int], inputs: list[str], outputs: list[str]) -> Path:
-    """The compiled model, from the cache when it is there."""
-    tools = find_tools()
-    recipe = [text, _HARNESS.read_text(), Path(__file__).read_text(), tools.version, tools.compiler]
-    target = CACHE.resolve() / f"{_NAME}-{hashlib.sha256(chr(0).join(recipe).encode()).hexdigest()[:20]}.so"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as name:
-            folder = Path(name)
-            model = verilate(folder, tools, _NAME, text, None)
-            lines = ['#include "Vmodel.h"', "typedef Vmodel Model;", f"#define INPUTS {len(inputs)}",
-                     f"#define OUTPUTS {len(outputs)}", "#define STREAMS \\"]
-            for kind, names in (("INPUT", inputs), ("OUTPUT", outputs)):
-                lines += [f"{kind}({number}, " + ", ".join(
-                    port_member(f"{stream}__{part}", model) for part in ("payload", "valid", "ready"))
-                    + f", {ports[f'{stream}__payload']}) \\" for number, stream in enumerate(names)]
-            (folder / "streams.h").write_text("\n".join(lines) + "\n\n")
-            compile_model(folder, tools, None, _HARNESS)
-            os.replace(folder / "model.so", target)
-    return target
+def _header(ports: dict[str, int], inputs: list[str], outputs: list[str],
+            member: Callable[[str], str]) -> str:
+    """The streams' names and sizes for `streams.cpp`: see `library`."""
+    lines = [f"#define INPUTS {len(inputs)}", f"#define OUTPUTS {len(outputs)}", "#define STREAMS \\"]
+    for kind, names in (("INPUT", inputs), ("OUTPUT", outputs)):
+        lines += [f"{kind}({number}, " + ", ".join(
+            member(f"{stream}__{part}") for part in ("payload", "valid", "ready"))
+            + f", {ports[f'{stream}__payload']}) \\" for number, stream in enumerate(names)]
+    return "\n".join(lines) + "\n\n"
 
 
 def _load(path: Path) -> Any:

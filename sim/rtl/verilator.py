@@ -10,20 +10,33 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from systolith.gen.errors import UserError
 
-from .engine import CACHE, HOST_PATIENCE, RESET_CYCLES, START_PATIENCE, Design, EngineError, Event, RtlEngine, Run
+from .engine import (
+    CACHE,
+    HOST_PATIENCE,
+    RESET_CYCLES,
+    START_PATIENCE,
+    Design,
+    EngineError,
+    Event,
+    Progress,
+    RtlEngine,
+    Run,
+)
 
 _VERILATE = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint",
              "-Wno-style", "--prefix", "Vmodel", "--top-module"]
 _COMPILE = ["-std=c++20", "-fPIC", "-fvisibility=hidden", "-fno-semantic-interposition", "-w"]
 _FAST, _SLOW = ["-O3"], ["-O1"]
-_HARNESS = Path(__file__).with_name("harness.cpp")
+_HARNESS, _SHARED = Path(__file__).with_name("harness.cpp"), Path(__file__).with_name("model.h")
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,8 @@ class VerilatorEngine(RtlEngine):
     def __init__(self, machine: Design, **options: Any) -> None:
         super().__init__(machine, **options)
         trace = self.trace.suffix[1:] if self.trace else None
-        self._library = _load(library(machine, trace, self.progress))
+        self._library = _load(library(machine.name, machine.text, _HARNESS, partial(_header, machine, trace),
+                                      trace=trace, progress=self.progress))
         size = len(self.external)
         self._buffer = (ctypes.c_uint8 * size).from_buffer(self.external) if size else None
         path = str(self.trace).encode() if self.trace else b""
@@ -110,29 +124,36 @@ class VerilatorEngine(RtlEngine):
         return bool(self._library.sim_interrupt(self._handle))
 
 
-def library(machine: Design, trace: str | None, progress: Any) -> Path:
-    """The compiled model of `machine`, from the cache when it is there. `trace`: None, "vcd" or "fst"."""
+def library(name: str, text: str, harness: Path, header: Callable[[Callable[[str], str]], str], *,
+            trace: str | None = None, progress: Progress | None = None) -> Path:
+    """The compiled model of the Verilog module `name` in `text` with its harness, from the cache when it is there.
+
+    harness: a C++ file, which includes "ports.h": the text that `header` gives when it is told how C++ calls a port.
+    trace: None, "vcd" or "fst".
+    """
     tools = find_tools()
-    recipe = [machine.text, str(trace), _HARNESS.read_text(), Path(__file__).read_text(), tools.version, tools.compiler]
+    parts = [harness, _SHARED, Path(__file__)]
+    recipe = [text, str(trace), header(str), *(part.read_text() for part in parts), tools.version, tools.compiler]
     key = hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:20]
-    target = CACHE.resolve() / f"{machine.name}-{key}.so"
+    target = CACHE.resolve() / f"{name}-{key}.so"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target.with_suffix(".lock"), "w") as lock, tempfile.TemporaryDirectory(dir=target.parent) as name:
+    with open(target.with_suffix(".lock"), "w") as lock, tempfile.TemporaryDirectory(dir=target.parent) as made:
         fcntl.flock(lock, fcntl.LOCK_EX)  # others who want the same wait for it
         if target.exists():
             return target
-        progress(f"compiling {machine.name} with {tools.version.split(' devel')[0]} (kept in {target.parent})")
-        folder = Path(name)
-        (folder / "design.h").write_text(_header(machine, trace, verilate(folder, tools, machine.name, machine.text,
-                                                                          trace)))
-        compile_model(folder, tools, trace, _HARNESS)
+        if progress:
+            progress(f"compiling {name} with {tools.version.split(' devel')[0]} (kept in {target.parent})")
+        folder = Path(made)
+        model = _verilate(folder, tools, name, text, trace)
+        (folder / "ports.h").write_text(header(lambda port: _member(port, model)))
+        _compile(folder, tools, trace, harness)
         os.replace(folder / "model.so", target)
     return target
 
 
-def verilate(folder: Path, tools: Tools, name: str, text: str, trace: str | None) -> str:
+def _verilate(folder: Path, tools: Tools, name: str, text: str, trace: str | None) -> str:
     """Make C++ of the Verilog `text` in `folder`; the text of the model's header."""
     (folder / "model.v").write_text(text)
     arguments = [*_VERILATE, name, "--Mdir", str(folder), "--output-split", "15000"]
@@ -142,7 +163,7 @@ def verilate(folder: Path, tools: Tools, name: str, text: str, trace: str | None
     return (folder / "Vmodel.h").read_text()
 
 
-def compile_model(folder: Path, tools: Tools, trace: str | None, harness: Path) -> None:
+def _compile(folder: Path, tools: Tools, trace: str | None, harness: Path) -> None:
     """Compile the parts of the model in as many units as there are processors, the rest in one, and link: model.so."""
     include = tools.root / "include"
     parts = sorted(folder.glob("*.cpp"), key=lambda part: (-part.stat().st_size, part.name))
@@ -154,7 +175,7 @@ def compile_model(folder: Path, tools: Tools, trace: str | None, harness: Path) 
     units["harness"] = ([harness], _FAST)
     for name in ["verilated", "verilated_threads", *([f"verilated_{trace}_c"] if trace else [])]:
         units[name] = ([include / f"{name}.cpp"], _SLOW)
-    flags = [*_COMPILE, f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}"]
+    flags = [*_COMPILE, f"-I{folder}", f"-I{harness.parent}", f"-I{include}", f"-I{include / 'vltstd'}"]
     stamp = hashlib.sha256("\0".join([tools.version, tools.compiler, *_COMPILE, *_SLOW]).encode()).hexdigest()[:12]
 
     def one(name: str) -> str:
@@ -185,20 +206,17 @@ def _call(command: list[str], reason: str, environment: dict[str, str] | None = 
         raise UserError(f"{reason}:\n" + "\n".join((done.stdout + done.stderr).splitlines()[-15:]))
 
 
-def port_member(port: str, model: str) -> str:
+def _member(port: str, model: str) -> str:
     """A port as C++ writes it. `model`: the C++ header that Verilator has written."""
     name = port.replace("__", "___05F")
     members = re.findall(r"VL_(?:IN|OUT)\w*\(&(\w+),", model)
     return "top->" + (name if name in members else f"__SYM__{name}")  # Verilator's prefix for reserved words
 
 
-def _header(machine: Design, trace: str | None, model: str) -> str:
-    """The names and sizes that `harness.cpp` needs. `model`: the C++ header that Verilator has written."""
-    def member(port: str) -> str:
-        return port_member(port, model)
-
+def _header(machine: Design, trace: str | None, member: Callable[[str], str]) -> str:
+    """The names and sizes that `harness.cpp` needs: see `library`."""
     watch = " ".join(f"retired({member(unit + '_retired')}, {index});" for index, unit in enumerate(machine.units))
-    lines = ['#include "Vmodel.h"', "typedef Vmodel Model;"]
+    lines = []
     for macro, value in {
         "TRACE_VCD": int(trace == "vcd"),
         "TRACE_FST": int(trace == "fst"),
