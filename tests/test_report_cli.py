@@ -1,46 +1,20 @@
 """`--report`: what it writes where, and what it refuses."""
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from systolith.gen import cli
 from systolith.gen.emit.artefact import save
 from systolith.gen.errors import UserError
 from systolith.gen.report import Report, write_reports
 from systolith.gen.report.html import page
 from systolith.gen.report.trace import trace
 from systolith.sim.rtl.verilator import find_tools
+from tests.cli_calls import Call
 from tests.report_cases import artefact, case
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a call ended with."""
-
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Answer]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """`systolith ARGUMENTS` in this process."""
-    def run(*arguments: Any) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["systolith", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return Answer(int(ended.value.code or 0), *capsys.readouterr())
-    return run
 
 
 @pytest.fixture(scope="module")
