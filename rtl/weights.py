@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 from . import isa
 from .affine import Loops
 from .config import ADDRESS_BITS
+from .isa import SEMAPHORE_NUMBER_BITS
 from .ports import Give, MemoryReadPort, Take
 
 LEVELS = ("kc", "kx", "ky", "tiles")
@@ -109,7 +110,7 @@ class WeightLoader(wiring.Component):
 
     def _take(self, m: Module, loops: Loops, running: Signal, allowed: Signal, tile_end: Signal) -> None:
         """One take a tile, up to one tile ahead."""
-        semaphore = Signal(4, reset_less=True)
+        semaphore = Signal(SEMAPHORE_NUMBER_BITS, reset_less=True)
         have, have_next = Signal(), Signal()
         needed, taken = Signal(), Signal()
         m.d.comb += [
@@ -129,7 +130,7 @@ class WeightLoader(wiring.Component):
             m.d.sync += [have.eq(1), have_next.eq(have)]
 
     def _give(self, m: Module, load: Signal, tile_end: Signal) -> None:
-        semaphore = Signal(4, reset_less=True)
+        semaphore = Signal(SEMAPHORE_NUMBER_BITS, reset_less=True)
         with m.If(load):
             m.d.sync += semaphore.eq(self.i.payload.free)
         with m.If(tile_end & (semaphore != 0)):

@@ -21,8 +21,8 @@ def program(seed: int, rows: int, word_bytes: int, count: int) -> list[Instructi
         counts = dict(tiles=rng.randint(1, 3), ky=rng.randint(1, 2), kx=rng.randint(1, 2), kc=rng.randint(1, 3))
         ring, size = word_bytes * rng.randint(0, 60), rng.choice((0, 2 * rows, 3 * rows, rows + 1)) * word_bytes
         b = ring + (word_bytes * rng.randrange(size // word_bytes) if size else 0)
-        out.append(ARRAY(b=b, ring=ring, ring_bytes=size, ready=rng.choice((0, 3, 5)),
-                         free=rng.choice((0, 4, 7)), **counts))
+        out.append(ARRAY(b=b, ring=ring, ring_bytes=size, ready=rng.choice((0, 3, 21)),
+                         free=rng.choice((0, 20, 7)), **counts))
     return out
 
 
