@@ -116,7 +116,7 @@ class Decoder(wiring.Component):
             tables.context[number].eq(context.context), tables.entry[number].eq(lane.entry),
             lane.turn.fill.eq(ops[3].fill), lane.turn.parse.eq(context.o.parse),
             lane.turn.constant.eq(context.o.constant), lane.turn.code.eq(tables.code[number]),
-            lane.base.eq(tables.base[number]), units.hungry[number].eq(lane.hungry),
+            lane.found.eq(tables.found[number]), units.hungry[number].eq(lane.hungry),
             lane.taken.eq(units.taken[number] & ~ops[4].header), lane.real.eq(units.real[number]),
             lane.unit.eq(units.unit[number]),
             value.job.eq(job), value.symbol.eq(lane.o), value.raw.eq(ops[4].raw),

@@ -118,8 +118,8 @@ class Beat(data.StructLayout):
 
 
 def distance(a: Value, b: Value) -> Value:
-    """|a - b| of bytes: two carry chains, as comparison and difference share one."""
-    return Mux(a < b, (b - a)[:8], (a - b)[:8])
+    """|a - b| of the same width: two carry chains, as comparison and difference share one."""
+    return Mux(a < b, (b - a)[:len(a)], (a - b)[:len(a)])
 
 
 def below(a: Value, b: Value) -> Value:
