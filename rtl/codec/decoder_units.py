@@ -4,7 +4,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .decoder_ops import ANY_COLLISION, IN_BLOCKS, UNIT_COUNT_BITS, WORD_UNITS, Op, Sizes
+from .decoder_ops import ANY_COLLISION, IN_BLOCKS, UNIT_COUNT_BITS, WORD_UNITS, Op, Sizes, added
 from .tables import LANES, UNIT_BITS
 
 WORD_BITS = WORD_UNITS * UNIT_BITS
@@ -14,7 +14,7 @@ lanes that is 3 ops of up to 8 units each, with 2 lanes 2 ops of up to 16."""
 
 
 class DecoderUnits(wiring.Component):
-    """A ring of units for each slot, in as many banks as units are read in a cycle.
+    """A ring of units for each slot; all of them in a memory for each lane, so that each lane reads any unit.
 
     An op takes units in the cycle in which `op` has it; they are there in the next.
 
@@ -81,7 +81,14 @@ class DecoderUnits(wiring.Component):
         m.d.sync += [self.taken.eq(wants), self.real.eq(real), self.left.eq(now.real != 0)]
         takes, word = self._take(m, self._watch(m, states[0]))
         m.d.comb += then.at.eq(now.at + takes)
-        self._hand_out(m, self._store(m, takes, word, now), now, before)
+        odd = Signal()
+        m.d.sync += odd.eq(now.odd)
+        for lane in range(self._sizes.lanes):
+            index = self._index(m, lane, before[lane], now)
+            unit = self._read(m, lane, index, takes, word, now)
+            upper = ~odd if lane % 2 else odd  # of a step that is not coded
+            m.d.comb += [self.unit[lane].eq(unit),
+                         self.raw.word_select(lane, 8).eq(Mux(upper, unit[8:], unit[:8]))]
         return m
 
     def _watch(self, m: Module, state: data.View) -> Signal:
@@ -130,54 +137,32 @@ class DecoderUnits(wiring.Component):
             before.append(count)
         return wants, before
 
-    def _store(self, m: Module, write: Value, word: Value, now: data.View) -> list[Value]:
-        """Writes a word to the ring of the op's slot, and reads the next unit and those after it: they are there a
-        cycle later, unit i of the ring in bank i modulo the banks."""
+    def _index(self, m: Module, lane: int, before: Value, now: data.View) -> Value:
+        """The ring's place of a lane's unit: the next one and as many further as lanes before it take; where the step is
+        not coded, that of the lane's byte."""
+        bits = (self._sizes.ring - 1).bit_length()
+        pointer, index = now.pointer[:bits], Signal(bits, name=f"index_{lane}")
+        byte, ahead = Mux(now.odd, (lane + 1) // 2, lane // 2), Signal(3, name=f"ahead_{lane}")
+        low, carry = added(pointer[:3], ahead)
+        m.d.comb += [ahead.eq(Mux(self.op.raw, byte, before)),
+                     index.eq(Cat(low, Mux(carry, (pointer[3:] + 1)[:bits - 3], pointer[3:])))]
+        return index
+
+    def _read(self, m: Module, lane: int, index: Value, write: Value, word: Value, now: data.View) -> Value:
+        """Writes a word to the ring of the op's slot, and reads the unit at `index`: it is there a cycle later."""
         sizes, slot = self._sizes, self.op.place.slot
-        row_bits = (sizes.ring // sizes.banks - 1).bit_length()
-        low = sizes.banks.bit_length() - 1
-        at, pointer = now.at[:row_bits + low - 2], now.pointer[:row_bits + low]
-        out = []
-        for bank in range(sizes.banks):
-            m.submodules[f"bank_{bank}"] = store = memory.Memory(
-                shape=UNIT_BITS, depth=sizes.ring // sizes.banks << (sizes.slots - 1).bit_length(), init=[],
-                attrs={**ANY_COLLISION, **IN_BLOCKS})
-            writer, reader = store.write_port(), store.read_port()
-            row = Signal(row_bits, name=f"row_{bank}")
+        m.submodules[f"ring_{lane}"] = store = memory.Memory(
+            shape=UNIT_BITS, depth=sizes.ring << (sizes.slots - 1).bit_length(), init=[],
+            attrs={**ANY_COLLISION, **IN_BLOCKS})
+        for number in range(WORD_UNITS):  # together a port of a word
+            writer = store.write_port()
             m.d.comb += [
-                writer.addr.eq(Cat(at[low - 2:], slot)),
-                writer.data.eq(word.word_select(bank % WORD_UNITS, UNIT_BITS)),
-                writer.en.eq(write & (at[:low - 2] == bank // WORD_UNITS)),
-                row.eq(pointer[low:] + (pointer[:low] > bank)),
-                reader.addr.eq(Cat(row, slot)),
+                writer.addr.eq(Cat(Const(number, 2), now.at[:len(index) - 2], slot)),
+                writer.data.eq(word.word_select(number, UNIT_BITS)), writer.en.eq(write),
             ]
-            out.append(reader.data)
-        return out
-
-    def _hand_out(self, m: Module, read: list[Value], now: data.View, before: list[Value]) -> None:
-        """Each lane's unit from the banks; and the bytes of a step that is not coded."""
-        sizes = self._sizes
-        low = sizes.banks.bit_length() - 1
-        units, odd = read, Signal()
-        for bit in reversed(range(low)):
-            units = [self._passed(m, units, place, bit, now.pointer, before) for place in range(sizes.banks)]
-        m.d.sync += odd.eq(now.odd)
-        run = Cat(units[:sizes.lanes // 2 + 1])
-        m.d.comb += [self.raw.eq(Mux(odd, run[8:], run)),
-                     *(unit.eq(given) for unit, given in zip(self.unit, units, strict=False))]
-
-    def _passed(self, m: Module, units: list[Value], place: int, bit: int, pointer: Value,
-                before: list[Value]) -> Value:
-        """What comes to `place` in a level of a butterfly network, where the number of a unit's bank changes to that
-        of its lane in `bit`. Higher bits are the lane's, lower ones still the bank's: the lanes behind one place
-        there take consecutive units, so no two of these come to the same place."""
-        first = place >> bit << bit
-        if first >= self._sizes.lanes:
-            return units[place]  # nobody takes it
-        ahead, crossed = Signal(bit + 1, name=f"ahead_{place}_{bit}"), Signal(name=f"crossed_{place}_{bit}")
-        m.d.comb += ahead.eq(pointer + Mux(self.op.raw, first, before[first]))
-        m.d.sync += crossed.eq(ahead[bit] ^ (ahead[:bit] > place - first) ^ (place >> bit & 1))
-        return Mux(crossed, units[place ^ 1 << bit], units[place])
+        reader = store.read_port()
+        m.d.comb += reader.addr.eq(Cat(index, slot))
+        return reader.data
 
 
 def _count(bits: Value) -> Value:
