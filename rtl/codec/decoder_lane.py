@@ -123,19 +123,19 @@ class DecoderLane(wiring.Component):
     def _shorten(self, m: Module, turn: data.View, held: data.View, then: data.View, length: Value) -> None:
         """Take the code off, and the unit in: at the first place that is empty, and so zero."""
         end, place, joins = Signal(5), Signal(2), Signal(3)
-        drop, units, behind = end[4], held.units, Signal(3)
+        drop, units, behind = end[4], held.units, held.behind
         m.d.comb += [
             end.eq(held.offset + length),
             place.eq(held.count - drop),
-            joins.eq(Cat(self.taken & self.real & (place == number) for number in range(3))),
-            behind.eq(held.behind | Cat(self.taken & ~self.real & (held.count == number) for number in range(3))),
-            then.behind.eq(Mux(drop, behind[1:], behind)),
-            then.offset.eq(end), then.count.eq(Mux(turn.fill, 1, place + self.taken)),
-            self.o.missing.eq((length != 0) & (held.behind[0] | drop & (end[:4] != 0) & behind[1])),
+            joins.eq(Cat(self.taken & (place == number) for number in range(3))),
+            then.behind.eq(Mux(drop, behind[1:], behind) | joins & (~self.real).replicate(3)),
+            then.offset.eq(end), then.count.eq(place + self.taken),
+            self.o.missing.eq((turn.parse | turn.constant) & (held.behind[0] | drop & end[:4].any() & held.behind[1])),
         ]
+        real = joins & self.real.replicate(3)
         for number in range(3):
             after = units[number + 1] if number < 2 else 0
-            m.d.comb += then.units[number].eq(Mux(drop, after, units[number]) | self.unit & joins[number].replicate(16))
+            m.d.comb += then.units[number].eq(Mux(drop, after, units[number]) | self.unit & real[number].replicate(16))
 
 
 def _shifted(bits: Value, places: Value) -> Value:

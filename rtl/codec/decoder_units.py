@@ -1,5 +1,8 @@
 """Units of the payload: kept for each slot, and handed to the streams that ask, in order."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,6 +14,13 @@ WORD_BITS = WORD_UNITS * UNIT_BITS
 _SUPPLY = 4 * LANES
 """Units that must be there for an op: those under way that are not counted yet, and itself, take no more. With 8 and 4
 lanes that is 3 ops of up to 8 units each, with 2 lanes 2 ops of up to 16."""
+
+
+class Write(data.StructLayout):
+    """A word goes into the ring of `slot`, at the `at`-th word."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__({"valid": 1, "at": range(2 * sizes.ring // WORD_UNITS), "slot": range(sizes.slots)})
 
 
 class DecoderUnits(wiring.Component):
@@ -80,12 +90,14 @@ class DecoderUnits(wiring.Component):
             m.d.comb += [then.real.eq(op.units), then.padding.eq((-op.units)[:2]), then.odd.eq(0)]
         m.d.sync += [self.taken.eq(wants), self.real.eq(real), self.left.eq(now.real != 0)]
         takes, word = self._take(m, self._watch(m, states[0]))
+        write = Signal(Write(self._sizes))
         m.d.comb += then.at.eq(now.at + takes)
+        m.d.sync += [write.valid.eq(takes), write.at.eq(now.at), write.slot.eq(op.place.slot)]
         odd = Signal()
         m.d.sync += odd.eq(now.odd)
         for lane in range(self._sizes.lanes):
             index = self._index(m, lane, before[lane], now)
-            unit = self._read(m, lane, index, takes, word, now)
+            unit = self._read(m, lane, index, write, word)
             upper = ~odd if lane % 2 else odd  # of a step that is not coded
             m.d.comb += [self.unit[lane].eq(unit),
                          self.raw.word_select(lane, 8).eq(Mux(upper, unit[8:], unit[:8]))]
@@ -115,12 +127,17 @@ class DecoderUnits(wiring.Component):
         return room
 
     def _take(self, m: Module, room: Signal) -> tuple[Signal, Signal]:
-        """Takes a word for the op's slot: whether there is one, and the word."""
-        takes, word = Signal(), Signal(WORD_BITS)
+        """Takes a word for the op's slot: whether there is one, and a cycle later the word. Registers that are 0 but in
+        the cycle after their slot's turn need half of a multiplexer."""
+        takes, words = Signal(), []
         for slot, port in enumerate(self.words):
+            word = Signal(WORD_BITS, name=f"word_{slot}")
+            m.d.sync += word.eq(0)
             with m.If(self.op.place.slot == slot):
-                m.d.comb += [port.ready.eq(room[slot]), takes.eq(room[slot] & port.valid), word.eq(port.payload)]
-        return takes, word
+                m.d.comb += [port.ready.eq(room[slot]), takes.eq(room[slot] & port.valid)]
+                m.d.sync += word.eq(port.payload)
+            words.append(word)
+        return takes, reduce(or_, words)
 
     def _wants(self, m: Module) -> tuple[Signal, list[Value]]:
         """Which lanes take a unit, and how many do before each."""
@@ -148,20 +165,20 @@ class DecoderUnits(wiring.Component):
                      index.eq(Cat(low, Mux(carry, (pointer[3:] + 1)[:bits - 3], pointer[3:])))]
         return index
 
-    def _read(self, m: Module, lane: int, index: Value, write: Value, word: Value, now: data.View) -> Value:
-        """Writes a word to the ring of the op's slot, and reads the unit at `index`: it is there a cycle later."""
-        sizes, slot = self._sizes, self.op.place.slot
+    def _read(self, m: Module, lane: int, index: Value, write: data.View, word: Value) -> Value:
+        """Writes a word, and reads the unit at `index` of the op's slot: it is there a cycle later."""
+        sizes = self._sizes
         m.submodules[f"ring_{lane}"] = store = memory.Memory(
             shape=UNIT_BITS, depth=sizes.ring << (sizes.slots - 1).bit_length(), init=[],
             attrs={**ANY_COLLISION, **IN_BLOCKS})
         for number in range(WORD_UNITS):  # together a port of a word
             writer = store.write_port()
             m.d.comb += [
-                writer.addr.eq(Cat(Const(number, 2), now.at[:len(index) - 2], slot)),
-                writer.data.eq(word.word_select(number, UNIT_BITS)), writer.en.eq(write),
+                writer.addr.eq(Cat(Const(number, 2), write.at[:-1], write.slot)),
+                writer.data.eq(word.word_select(number, UNIT_BITS)), writer.en.eq(write.valid),
             ]
         reader = store.read_port()
-        m.d.comb += reader.addr.eq(Cat(index, slot))
+        m.d.comb += reader.addr.eq(Cat(index, self.op.place.slot))
         return reader.data
 
 

@@ -47,8 +47,8 @@ class DecoderValue(wiring.Component):
         step = Signal(signed(9))
         m.d.sync += [decoded.eq(value), later_upper.eq(upper), later_first.eq(first)]
         m.d.comb += [
-            self.decoded.eq(decoded), step.eq(decoded - later_upper),
-            self.average.eq(Mux(later_first, decoded, (Cat(Const(2, 2), later_upper) + step)[2:])),
+            self.decoded.eq(decoded), step.eq(decoded - later_upper),  # average + (step + 2 >> 2)
+            self.average.eq(Mux(later_first, decoded, (later_upper + Cat(step[2:], step[8]) + step[1])[:8])),
         ]
         return m
 
@@ -69,4 +69,4 @@ def _unfolded(m: Module, rank: Value, behind: Value, prediction: Value) -> Value
     ]
     start = Mux(alone, (high & behind).replicate(8), prediction)
     step = Cat(Mux(alone, rank[:7], rank[1:]), alone & rank[7]) ^ inverted.replicate(8)
-    return (Cat(Const(1, 1), step) + Cat(carry, start))[1:9]
+    return (start + step + carry)[:8]
