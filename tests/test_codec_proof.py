@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from amaranth import Module, Value
+from amaranth.lib import data
 
 from systolith.rtl.codec import decoder_units
 from systolith.rtl.codec.decoder_lane import DecoderLane
@@ -93,15 +94,14 @@ def test_hands(sizes: Sizes, tmp_path: Path) -> None:
     assert proved(Hands(sizes), tmp_path, 2)
 
 
-class Crossed(DecoderUnits):
-    """A level of the network stands still."""
+class Crowded(DecoderUnits):
+    """The last lane takes the unit of the one before it."""
 
-    def _passed(self, m: Module, units: list[Value], place: int, bit: int, pointer: Value,
-                before: list[Value]) -> Value:
-        return units[place] if bit == 1 else super()._passed(m, units, place, bit, pointer, before)
+    def _index(self, m: Module, lane: int, before: Value, now: data.View) -> Value:
+        return super()._index(m, lane, before - 1 if lane == 7 else before, now)
 
 
 def test_hands_that_mix_units(tmp_path: Path) -> None:
     dut = Hands(EIGHT)
-    dut.units = Crossed
+    dut.units = Crowded
     assert not proved(dut, tmp_path, 2)
