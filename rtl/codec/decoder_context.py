@@ -121,11 +121,11 @@ def _seen(m: Module, apart: Value, twice_apart: Value, both: Value, centre: Valu
     rest = Signal(10)  # even
     m.d.comb += rest.eq(beside - (apart + Cat(Const(0, 1), twice_apart)))
     far = ~rest[9] & ~apart[7] & (rest[3:9].any() | rest[1] & rest[2])
-    larger = Signal(8)
-    m.d.comb += larger.eq(Mux(~from_centre | rest[9], apart,
-                              beside[:8] | Cat(Const(0, 6), beside[8].replicate(2))))
-    length, following = _leading_one(larger)
-    return Cat(length, Mux(from_centre, following, far), larger[0], beside[1] | beside[2])
+    highest = [_leading_one(apart), _leading_one(beside[:8] | Cat(Const(0, 6), beside[8].replicate(2)))]
+    larger = from_centre & ~rest[9]  # t, and d elsewhere
+    length, following, lowest = (Mux(larger, second, first) for first, second in zip(
+        (*highest[0], apart[0]), (*highest[1], beside[0]), strict=True))
+    return Cat(length, Mux(from_centre, following, far), lowest, beside[1] | beside[2])
 
 
 def _leading_one(bits: Value) -> tuple[Value, Value]:
