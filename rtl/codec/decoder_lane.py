@@ -96,7 +96,6 @@ class DecoderLane(wiring.Component):
         m.d.comb += [
             window.eq(_shifted(Cat(now.units[0], now.units[1]), now.offset)[:UNIT_BITS]),
             zeros.eq(_first_one(window[:ESCAPE_ZEROS])),
-            self.hungry.eq(~now.count[1] | ~now.count[0] & now.offset.any()),
             self.entry.eq(Cat(zeros, self.turn.code, window[ESCAPE_ZEROS - 1])),
         ]
         turn, later_window, later_zeros, later_dirty = Signal(Turn()), Signal(UNIT_BITS), Signal(3), Signal()
@@ -105,6 +104,12 @@ class DecoderLane(wiring.Component):
             later_dirty.eq(Cat(window, now.units[1], now.units[2]).any()),
         ]
         m.d.comb += self.dirty.eq(later_dirty)
+        if self._sizes.period > 2:
+            hungry = Signal(init=1)  # many wait for it
+            m.d.sync += hungry.eq(_hungry(streams[-2]))
+            m.d.comb += self.hungry.eq(hungry)
+        else:
+            m.d.comb += self.hungry.eq(_hungry(now))
         self._say(m, turn, later_window, later_zeros)
         length = self.found.length & turn.parse.replicate(5) | Cat(Const(0, 3), turn.constant)
         self._shorten(m, turn, held, then, length)
@@ -136,6 +141,11 @@ class DecoderLane(wiring.Component):
         for number in range(3):
             after = units[number + 1] if number < 2 else 0
             m.d.comb += then.units[number].eq(Mux(drop, after, units[number]) | self.unit & real[number].replicate(16))
+
+
+def _hungry(held: data.View) -> Value:
+    """Whether a stream holds fewer than 32 bits."""
+    return ~held.count[1] | ~held.count[0] & held.offset.any()
 
 
 def _shifted(bits: Value, places: Value) -> Value:
