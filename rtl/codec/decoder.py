@@ -95,10 +95,10 @@ class Decoder(wiring.Component):
             wrong.append(lane.o.wrong)
             dirty.append(lane.dirty)
         spoilt = self._header(m, ops[4], ops[5], units, store)
-        seen = Signal(3)
-        m.d.sync += seen.eq(Cat(
-            Cat(wrong).any(), Cat(missing).any(), ops[4].check & ops[4].coded & (Cat(dirty).any() | units.left)))
-        error = self._errors(m, ops[5], Cat(spoilt | ops[5].check & ops[5].bad, seen))
+        left, ranks, behind = Signal(), Signal(sizes.lanes), Signal(sizes.lanes)  # of each lane: they come late
+        m.d.sync += [left.eq(ops[4].check & ops[4].coded & (Cat(dirty).any() | units.left)), ranks.eq(Cat(wrong)),
+                     behind.eq(Cat(missing))]
+        error = self._errors(m, ops[5], Cat(spoilt | ops[5].check & ops[5].bad, ranks.any(), behind.any(), left))
         m.d.comb += walk.room.eq(self._queue(m, ops[6], Cat(decoded), error))
         return m
 

@@ -96,7 +96,7 @@ class DecoderContext(wiring.Component):
             job.skip.eq(Mux(skipping & table, known.skip - 1, 0)),
             job.run.eq(Mux(_is(_modes(run=4), op.one_row, mode), op.run, op.run != 0)),
         ]
-        with m.If(first):  # both neighbours are the centre
+        with m.If(first | ~self.active):  # both neighbours are the centre; lanes have registers of their own
             m.d.sync += [apart.eq(0), both.eq(1), middle.eq(0)]
         with m.If(first | from_centre):
             m.d.sync += twice_apart.eq(0)
@@ -116,8 +116,8 @@ def _seen(m: Module, apart: Value, twice_apart: Value, both: Value, centre: Valu
     have the same sign, t = 2 max(|x|, |y|) - d; so max(|x|, |y|) > 2d + 2 there where t > 3d + 4. Elsewhere neither is.
     """
     twice_centre = Cat(Const(1, 1), centre)
-    beside = Signal(9)
-    m.d.comb += beside.eq(distance(both, twice_centre))
+    upwards, beside = Signal(10), Signal(9)
+    m.d.comb += [upwards.eq(both - twice_centre), beside.eq(Mux(upwards[9], (twice_centre - both)[:9], upwards[:9]))]
     rest = Signal(10)  # even
     m.d.comb += rest.eq(beside - (apart + Cat(Const(0, 1), twice_apart)))
     far = ~rest[9] & ~apart[7] & (rest[3:9].any() | rest[1] & rest[2])
