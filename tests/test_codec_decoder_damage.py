@@ -24,8 +24,8 @@ def bench(request: pytest.FixtureRequest) -> DecoderBench:
 
 
 def most_cycles(tile: Coded, period: int) -> int:
-    """A tile cannot take longer, wherever it is damaged, where output and payload do not wait: a turn in so many cycles,
-    and 7 of them for a step at most; a turn for each word of the payload."""
+    """A tile cannot take longer, wherever it is damaged, where output and payload do not wait: a turn in so many
+    cycles, for each step as many of these as make 7, one for each word of the payload."""
     groups = -(-tile.shape[2] // LANES)
     return period * (-(-7 // period) * tile.steps + groups + len(tile.payload) // 8 + 40)
 

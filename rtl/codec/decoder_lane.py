@@ -62,8 +62,8 @@ class DecoderLane(wiring.Component):
     Members
     -------
     turn: of the stream whose turn it is. hungry: it takes a unit if it has a channel.
-    entry: place in the table of classes: zeros, code, and whether the eighth bit is 1; found: what stands there, a cycle
-    later.
+    entry: place in the table of classes: zeros, code, and whether the eighth bit is 1; found: what stands there, a
+    cycle later.
     taken, real, unit: a cycle after the turn: a unit that joins, from the payload or from behind it.
     o: in the same cycle. dirty: the stream held a bit that is not 0 before its turn.
     """

@@ -155,8 +155,8 @@ class DecoderUnits(wiring.Component):
         return wants, before
 
     def _index(self, m: Module, lane: int, before: Value, now: data.View) -> Value:
-        """The ring's place of a lane's unit: the next one and as many further as lanes before it take; where the step is
-        not coded, that of the lane's byte."""
+        """The ring's place of a lane's unit: the next one, and as many further as lanes before it take; where the step
+        is not coded, that of the lane's byte."""
         bits = (self._sizes.ring - 1).bit_length()
         pointer, index = now.pointer[:bits], Signal(bits, name=f"index_{lane}")
         byte, ahead = Mux(now.odd, (lane + 1) // 2, lane // 2), Signal(3, name=f"ahead_{lane}")
