@@ -20,9 +20,9 @@ from .unpack_tiles import TILES, CutTile, PageTile, UnpackTiles
 
 EVENTS = data.StructLayout({"busy": 1, "wait_input": 1, "wait_output": 1, "wait_semaphore": 1, "tiles": 1,
                             "zero_tiles": 1})
-SLOTS = {2: 1, 4: 2, 8: 3}
+SLOTS = {2: 1, 4: 2, 8: 6}
 """Tiles that a decoder of so many lanes works on at once, so that it need not wait for neighbours where a pixel has two
-steps or more."""
+steps or more; with 8 lanes never, in maps. A tile that is alone takes that many cycles a step."""
 
 
 class UnpackUnit(wiring.Component):

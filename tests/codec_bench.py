@@ -35,6 +35,7 @@ class DecoderBench:
             pytest.skip(str(error))
         decoder = Decoder(lanes, slots, row_steps)
         self._beat = Beat(decoder.sizes)
+        self.slots, self.period = slots, decoder.sizes.period
         self._lanes, self._slots, self._next = lanes, slots, 0
         self._bench = StreamBench(decoder)
 

@@ -21,7 +21,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from systolith.rtl.codec.decoder import BEATS, OUTPUT_LATENCY, under_way
-from systolith.rtl.codec.decoder_lane import Code, DecoderLane
+from systolith.rtl.codec.decoder_lane import CodeClass, DecoderLane
 from systolith.rtl.codec.decoder_ops import Op, Sizes, Tile
 from systolith.rtl.codec.decoder_queue import DecoderQueue
 from systolith.rtl.codec.decoder_units import DecoderUnits
@@ -152,14 +152,15 @@ class Streams(wiring.Component):
     """A lane: no bit of a stream is lost or read twice, none is waited for, and what lies behind the payload is seen.
 
     A stream begins with a unit; then it has any turns, in each of which it takes a unit where it asks for one, which
-    `Hands` promises. Codes and units are free; behind a unit that is not there come no others, as `Supply` says.
-    Beside it runs a ledger: the bits that the stream has, from the next one on. `short`: a code is made longer.
+    `Hands` promises. Codes and units are free, so that a class has any number of extra bits; behind a unit that is not
+    there come no others, as `Supply` says. Beside it runs a ledger: the bits that the stream has, from the next one on.
     """
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
-        super().__init__({"fill": In(1), "goes": In(1), "parse": In(1), "constant": In(1), "code": In(Code()),
-                          "real": In(1), "unit": In(16), "base": In(8)})
+        super().__init__({"fill": In(1), "goes": In(1), "parse": In(1), "constant": In(1), "code": In(5),
+                          "real": In(1), "unit": In(16), "base": In(8), "extra": In(3), "centre": In(1),
+                          "run": In(1)})
 
     lane = DecoderLane
 
@@ -175,18 +176,23 @@ class Streams(wiring.Component):
             goes.eq(self.goes & now.live & ~self.fill), parse.eq(self.parse & goes & ~self.constant),
             constant.eq(self.constant & goes),
             lane.turn.fill.eq(self.fill), lane.turn.parse.eq(parse), lane.turn.constant.eq(constant),
-            lane.turn.code.eq(self.code), lane.base.eq(self.base), lane.unit.eq(self.unit), lane.real.eq(self.real),
+            lane.turn.code.eq(self.code), lane.unit.eq(self.unit), lane.real.eq(self.real),
         ]
-        takes, filled, parsed, constants, code = Signal(), Signal(), Signal(), Signal(), Signal(Code())
+        takes, filled, parsed, constants, code, entry = Signal(), Signal(), Signal(), Signal(), Signal(5), Signal(9)
         m.d.sync += [takes.eq(self.fill | goes & lane.hungry), filled.eq(self.fill), parsed.eq(parse),
-                     constants.eq(constant), code.eq(self.code)]
+                     constants.eq(constant), code.eq(self.code), entry.eq(lane.entry)]
         m.d.comb += lane.taken.eq(takes)
-        zeros, extra, length = Signal(4), Signal(3), Signal(5)
+        zeros, extra, length, found = Signal(4), self.extra, Signal(5), Signal(CodeClass())
         m.d.comb += zeros.eq(8)
         for place in reversed(range(8)):
             with m.If(held.bits[place]):
-                m.d.comb += [zeros.eq(place), extra.eq(code.bits[place])]
+                m.d.comb += zeros.eq(place)
         escape = zeros == 8
+        m.d.comb += [  # as `CodeClass.number` has it
+            found.base.eq(Mux(escape, 0, self.base)), found.mask.eq(Mux(escape, 0xFF, (1 << extra) - 1)),
+            found.length.eq(Mux(escape, 16, zeros + 1 + extra)), found.centre.eq(~escape & self.centre),
+            found.run.eq(~escape & self.centre & self.run), lane.found.eq(found),
+        ]
         m.d.comb += length.eq(Mux(parsed, Mux(escape, 16, zeros + 1 + extra), Mux(constants, 8, 0)))
         left = Signal(6)
         m.d.comb += [
@@ -205,9 +211,9 @@ class Streams(wiring.Component):
             rank.eq(Mux(escape, held.bits[8:16], self.base + ((held.bits >> (zeros + 1)) & ((1 << extra) - 1))[:8])),
             Assert(~takes | filled | (held.count < 32)),
             Assert(held.read | filled | (o.missing == (length > held.genuine))),
+            Assert(~parsed | (entry == Cat(Mux(escape, 7, zeros)[:3], code, held.bits[7]))),
             Assert(~parsed | (o.rank == rank[:8])), Assert(~constants | (o.bits == held.bits[:8])),
-            Assert(~parsed | (o.run == (code.run & held.bits[0]))),
-            Assert(~parsed | (o.centre == (o.run | ~escape & (zeros == code.centre)))),
+            Assert(o.run == (parsed & found.run)), Assert(~parsed | (o.centre == found.centre)),
             Assert(o.wrong == (parsed & ~o.centre & (rank > 254))),
         ]
         for number, (stream, ledger) in enumerate(zip(lane._streams, ledgers, strict=True)):
@@ -232,8 +238,8 @@ class Streams(wiring.Component):
 class Hands(wiring.Component):
     """How units are handed out: those who take get consecutive ones, in order, and real ones as long as there are.
 
-    In place of what the banks hold stands the bank's number. A step that is not coded gets the units from the next one
-    on.
+    In place of a unit stands its place in the ring; in its upper byte with the highest bit. A step that is not coded
+    gets the bytes from the next one on.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -245,11 +251,13 @@ class Hands(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         sizes, op = self.sizes, self.op
-        banks = sizes.banks
+        ring = sizes.ring
 
         class Numbered(self.units):  # type: ignore[name-defined, misc]
-            def _store(self, *_: Any) -> list[Value]:
-                return [Const(0x0101 * bank, 16) for bank in range(banks)]
+            def _read(self, m: Module, lane: int, index: Value, *_: Any) -> Value:
+                place = Signal(8)
+                m.d.sync += place.eq(index)
+                return Cat(place, place | 0x80)
 
         m.submodules.units = units = Numbered(sizes)
         now = units._states[-1]
@@ -267,14 +275,15 @@ class Hands(wiring.Component):
             m.d.comb += [
                 Assert(units.taken[lane] == due[0]),
                 Assert(~units.taken[lane] | (units.real[lane] == real[0])),
-                Assert(~units.taken[lane] | raw | (units.unit[lane][:8] == (pointer + index) % banks)),
+                Assert(~units.taken[lane] | raw | (units.unit[lane][:8] == (pointer + index) % ring)),
             ]
             count = (count + wants)[:4]
         odd = Signal()
         m.d.sync += odd.eq(now.odd)
         for byte in range(sizes.lanes):
-            unit = Mux(odd, byte + 1, byte) >> 1
-            m.d.comb += Assert(~raw | (units.raw.word_select(byte, 8) == (pointer + unit) % banks))
+            place = Mux(odd, byte + 1, byte)
+            wanted = (pointer + (place >> 1)) % ring | Mux(place[0], 0x80, 0)
+            m.d.comb += Assert(~raw | (units.raw.word_select(byte, 8) == wanted))
         moved = Mux(op.skip, 4, Mux(op.raw & op.step, (total(op.active) + now.odd) >> 1, count))
         rest = now.real + Mux(op.skip, now.padding, 0)
         m.d.comb += Assert(op.start | (units._used == Mux(moved > now.real, rest, moved)))

@@ -9,7 +9,7 @@ from systolith.rtl.codec.decoder import Decoder
 from tests.codec_reference import SHAPES, Cases, Coded, check_beats, coded
 from tests.streams import receive, send, silent, simulate, stalls
 
-SIZES = ((8, 2), (8, 3), (4, 1), (4, 2), (2, 1))
+SIZES = ((8, 2), (8, 3), (8, 6), (4, 1), (4, 2), (2, 1))
 
 
 def decode(dut: Decoder, tiles: list[Coded], seed: int | None = None) -> tuple[list[dict[str, int]], int]:
@@ -74,7 +74,7 @@ def cycles_a_step(lanes: int, slots: int, tiles: list[Coded]) -> float:
 
 @pytest.mark.parametrize("lanes, slots, shape, most", [
     (8, 2, (12, 14, 24), 1.03), (8, 2, (8, 16, 32), 1.03), (8, 3, (16, 16, 16), 1.03), (4, 1, (4, 16, 32), 2.1),
-    (2, 1, (4, 16, 16), 4.2), (8, 2, (1, 64, 64), 1.03)])
+    (2, 1, (4, 16, 16), 4.2), (8, 2, (1, 64, 64), 1.03), (8, 6, (16, 32, 8), 1.03), (8, 6, (1, 64, 16), 1.09)])
 def test_cycles(lanes: int, slots: int, shape: tuple[int, int, int], most: float) -> None:
     """A step a cycle, with 8 lanes, and less than 3 % for what lies between tiles."""
     cases = Cases(5)

@@ -17,17 +17,17 @@ from tests.codec_tiles import tiles
 SLOW = "SYSTOLITH_SLOW" in os.environ
 
 
-@pytest.fixture(scope="module", params=[(8, 2), (2, 1)] if SLOW else [(8, 2)], ids=str)
+@pytest.fixture(scope="module", params=[(8, 6), (8, 2), (2, 1)] if SLOW else [(8, 6)], ids=str)
 def bench(request: pytest.FixtureRequest) -> DecoderBench:
     lanes, slots = request.param
     return DecoderBench(lanes, slots)
 
 
-def most_cycles(tile: Coded) -> int:
-    """A tile cannot take longer, wherever it is damaged, where output and payload do not wait: a turn in 2 or 4 cycles,
-    4 turns a step, and one for each word of the payload."""
+def most_cycles(tile: Coded, period: int) -> int:
+    """A tile cannot take longer, wherever it is damaged, where output and payload do not wait: a turn in so many
+    cycles, for each step as many of these as make 7, one for each word of the payload."""
     groups = -(-tile.shape[2] // LANES)
-    return 4 * (4 * tile.steps + groups + len(tile.payload) // 8 + 40)
+    return period * (-(-7 // period) * tile.steps + groups + len(tile.payload) // 8 + 40)
 
 
 def check(bench: DecoderBench, given: list[Coded], seed: int = 0, stalls: int = 0) -> int:
@@ -38,8 +38,9 @@ def check(bench: DecoderBench, given: list[Coded], seed: int = 0, stalls: int = 
         where = f"tile {number}, {tile.shape}, entry {tile.coded[:2].hex()}"
         assert bool(got.error) == (wanted is None), f"{where}: error {got.error}, the model: {wanted is None}"
         assert wanted is None or got.values.tolist() == wanted, where
-        # the tile before goes first, and what is left of the payload of the one before that in the same slot
-        assert stalls or got.cycles <= sum(map(most_cycles, given[max(0, number - 2):number + 1])), where
+        # tiles before it go first, and what is left of the payload of the one before that in the same slot
+        before = given[max(0, number - bench.slots):number + 1]
+        assert stalls or got.cycles <= sum(most_cycles(tile, bench.period) for tile in before), where
         damaged += wanted is None
     return damaged
 

@@ -95,10 +95,10 @@ class Decoder(wiring.Component):
             wrong.append(lane.o.wrong)
             dirty.append(lane.dirty)
         spoilt = self._header(m, ops[4], ops[5], units, store)
-        seen = Signal(3)
-        m.d.sync += seen.eq(Cat(
-            Cat(wrong).any(), Cat(missing).any(), ops[4].check & ops[4].coded & (Cat(dirty).any() | units.left)))
-        error = self._errors(m, ops[5], Cat(spoilt | ops[5].check & ops[5].bad, seen))
+        left, ranks, behind = Signal(), Signal(sizes.lanes), Signal(sizes.lanes)  # of each lane: they come late
+        m.d.sync += [left.eq(ops[4].check & ops[4].coded & (Cat(dirty).any() | units.left)), ranks.eq(Cat(wrong)),
+                     behind.eq(Cat(missing))]
+        error = self._errors(m, ops[5], Cat(spoilt | ops[5].check & ops[5].bad, ranks.any(), behind.any(), left))
         m.d.comb += walk.room.eq(self._queue(m, ops[6], Cat(decoded), error))
         return m
 
@@ -116,7 +116,7 @@ class Decoder(wiring.Component):
             tables.context[number].eq(context.context), tables.entry[number].eq(lane.entry),
             lane.turn.fill.eq(ops[3].fill), lane.turn.parse.eq(context.o.parse),
             lane.turn.constant.eq(context.o.constant), lane.turn.code.eq(tables.code[number]),
-            lane.base.eq(tables.base[number]), units.hungry[number].eq(lane.hungry),
+            lane.found.eq(tables.found[number]), units.hungry[number].eq(lane.hungry),
             lane.taken.eq(units.taken[number] & ~ops[4].header), lane.real.eq(units.real[number]),
             lane.unit.eq(units.unit[number]),
             value.job.eq(job), value.symbol.eq(lane.o), value.raw.eq(ops[4].raw),

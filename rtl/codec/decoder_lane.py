@@ -4,33 +4,41 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .decoder_ops import Sizes, choose
-from .tables import CODES, ESCAPE_ZEROS, RUN, UNIT_BITS, Z
+from .decoder_ops import Sizes
+from .tables import CODES, ESCAPE_ZEROS, LONGEST_CODE, RUN, UNIT_BITS, Z
 
 
-class Code(data.StructLayout):
-    """A code as its table has it: number; of each class the bits that follow; the class of the centre, and whether
-    class 0 is a run."""
+class CodeClass(data.StructLayout):
+    """A class of a code: the first of its ranks; which of the bits behind its one are extra bits; bits of a code of it;
+    whether it is the centre's, and whether that and a run of further ones."""
 
     def __init__(self) -> None:
-        super().__init__({"number": 5, "bits": data.ArrayLayout(3, ESCAPE_ZEROS), "centre": 3, "run": 1})
+        super().__init__({"base": 8, "mask": 8, "length": 5, "centre": 1, "run": 1})
 
     @staticmethod
-    def number(code: int) -> int:
-        """`code` in this layout."""
+    def number(code: int, zeros: int, eighth: int) -> int:
+        """In this layout, the class of `CODES[code]` with so many zeros; with 7, where the eighth bit is 0, the
+        escape: its rank is what stands behind."""
         classes = CODES[code]
         if RUN in classes[1:] or classes.count(Z) != 1 or max(classes) > 7:
             raise ValueError(f"CODES[{code}] must have a run in its first class only, and one centre")
-        bits = [max(kind, 0) for kind in classes]
-        return Const.cast(Code().const({"number": code, "bits": bits, "centre": classes.index(Z),
-                                        "run": RUN in classes})).value
+        kind = classes[zeros]
+        if zeros == ESCAPE_ZEROS - 1 and not eighth:
+            return _class(0, 0xFF, LONGEST_CODE, None)
+        base = min(sum(1 << other for other in classes[:zeros] if other >= 0), 255)
+        return _class(base, (1 << max(kind, 0)) - 1, zeros + 1 + max(kind, 0), kind)
+
+
+def _class(base: int, mask: int, length: int, kind: int | None) -> int:
+    return Const.cast(CodeClass().const({"base": base, "mask": mask, "length": length, "centre": kind in (Z, RUN),
+                                         "run": kind == RUN})).value
 
 
 class Turn(data.StructLayout):
-    """What a stream does: it begins (`fill`), has a code (`parse`) or 8 bits (`constant`)."""
+    """What a stream does: it begins (`fill`), has a code of number `code` (`parse`) or 8 bits (`constant`)."""
 
     def __init__(self) -> None:
-        super().__init__({"fill": 1, "parse": 1, "constant": 1, "code": Code()})
+        super().__init__({"fill": 1, "parse": 1, "constant": 1, "code": 5})
 
 
 class Symbol(data.StructLayout):
@@ -54,7 +62,8 @@ class DecoderLane(wiring.Component):
     Members
     -------
     turn: of the stream whose turn it is. hungry: it takes a unit if it has a channel.
-    entry: place in the table of first ranks, in the same cycle; base: what stands there, a cycle later.
+    entry: place in the table of classes: zeros, code, and whether the eighth bit is 1; found: what stands there, a
+    cycle later.
     taken, real, unit: a cycle after the turn: a unit that joins, from the payload or from behind it.
     o: in the same cycle. dirty: the stream held a bit that is not 0 before its turn.
     """
@@ -64,8 +73,8 @@ class DecoderLane(wiring.Component):
         super().__init__({
             "turn": In(Turn()),
             "hungry": Out(1),
-            "entry": Out(8),
-            "base": In(8),
+            "entry": Out(9),
+            "found": In(CodeClass()),
             "taken": In(1),
             "real": In(1),
             "unit": In(UNIT_BITS),
@@ -83,58 +92,60 @@ class DecoderLane(wiring.Component):
         with m.If(self.turn.fill):
             m.d.sync += held.eq(0)
         m.d.sync += [later.eq(earlier) for later, earlier in zip(streams[2:], streams[1:], strict=False)]
-        window, zeros, escape = Signal(UNIT_BITS), Signal(3), Signal()
+        window, zeros = Signal(UNIT_BITS), Signal(3)
         m.d.comb += [
             window.eq(_shifted(Cat(now.units[0], now.units[1]), now.offset)[:UNIT_BITS]),
-            escape.eq(~window[:ESCAPE_ZEROS].any()),
-            self.hungry.eq(~now.count[1] | ~now.count[0] & now.offset.any()),
-            self.entry.eq(Cat(zeros, self.turn.code.number)),
+            zeros.eq(_first_one(window[:ESCAPE_ZEROS])),
+            self.entry.eq(Cat(zeros, self.turn.code, window[ESCAPE_ZEROS - 1])),
         ]
-        m.d.comb += zeros.eq(_first_one(window[:ESCAPE_ZEROS]))
-        turn, later_window, later_zeros, later_escape = Signal(Turn()), Signal(16), Signal(3), Signal()
-        bits, centre, run, later_dirty = Signal(3), Signal(), Signal(), Signal()
-        code = self.turn.code
+        turn, later_window, later_zeros, later_dirty = Signal(Turn()), Signal(UNIT_BITS), Signal(3), Signal()
         m.d.sync += [
-            turn.eq(self.turn), later_window.eq(window), later_zeros.eq(zeros), later_escape.eq(escape),
-            bits.eq(choose([code.bits[number] for number in range(ESCAPE_ZEROS)], zeros)),
-            centre.eq((code.centre == zeros) & ~escape),
-            run.eq(code.run & window[0] & self.turn.parse),
+            turn.eq(self.turn), later_window.eq(window), later_zeros.eq(zeros),
             later_dirty.eq(Cat(window, now.units[1], now.units[2]).any()),
         ]
         m.d.comb += self.dirty.eq(later_dirty)
-        self._say(m, turn, later_window, later_zeros, later_escape, bits, centre, run)
-        length = Mux(turn.parse, Mux(later_escape, 16, later_zeros + 1 + bits),
-                     Cat(Const(0, 3), turn.constant))
+        if self._sizes.period > 2:
+            hungry = Signal(init=1)  # many wait for it
+            m.d.sync += hungry.eq(_hungry(streams[-2]))
+            m.d.comb += self.hungry.eq(hungry)
+        else:
+            m.d.comb += self.hungry.eq(_hungry(now))
+        self._say(m, turn, later_window, later_zeros)
+        length = self.found.length & turn.parse.replicate(5) | Cat(Const(0, 3), turn.constant)
         self._shorten(m, turn, held, then, length)
         return m
 
-    def _say(self, m: Module, turn: data.View, window: Value, zeros: Value, escape: Value, bits: Value, centre: Value,
-             run: Value) -> None:
+    def _say(self, m: Module, turn: data.View, window: Value, zeros: Value) -> None:
         """What the code means."""
-        further = _shifted(window[1:], zeros)[:7] & Cat(bits > bit for bit in range(7))
-        rank = Signal(9)
+        found, rank = self.found, Signal(9)
+        further = _shifted(window[1:], zeros) & found.mask
         m.d.comb += [
-            rank.eq(Mux(escape, window[8:], self.base + further)),
-            self.o.centre.eq(centre | run), self.o.run.eq(run), self.o.rank.eq(rank), self.o.bits.eq(window[:8]),
-            self.o.wrong.eq(turn.parse & ~centre & ~run & (rank[8] | rank[:8].all())),
+            rank.eq(found.base + further), self.o.centre.eq(found.centre), self.o.run.eq(found.run & turn.parse),
+            self.o.rank.eq(rank), self.o.bits.eq(window[:8]),
+            self.o.wrong.eq(turn.parse & ~found.centre & (rank[8] | rank[:8].all())),
         ]
 
     def _shorten(self, m: Module, turn: data.View, held: data.View, then: data.View, length: Value) -> None:
         """Take the code off, and the unit in: at the first place that is empty, and so zero."""
         end, place, joins = Signal(5), Signal(2), Signal(3)
-        drop, units, behind = end[4], held.units, Signal(3)
+        drop, units, behind = end[4], held.units, held.behind
         m.d.comb += [
             end.eq(held.offset + length),
             place.eq(held.count - drop),
-            joins.eq(Cat(self.taken & self.real & (place == number) for number in range(3))),
-            behind.eq(held.behind | Cat(self.taken & ~self.real & (held.count == number) for number in range(3))),
-            then.behind.eq(Mux(drop, behind[1:], behind)),
-            then.offset.eq(end), then.count.eq(Mux(turn.fill, 1, place + self.taken)),
-            self.o.missing.eq((length != 0) & (held.behind[0] | drop & (end[:4] != 0) & behind[1])),
+            joins.eq(Cat(self.taken & (place == number) for number in range(3))),
+            then.behind.eq(Mux(drop, behind[1:], behind) | joins & (~self.real).replicate(3)),
+            then.offset.eq(end), then.count.eq(place + self.taken),
+            self.o.missing.eq((turn.parse | turn.constant) & (held.behind[0] | drop & end[:4].any() & held.behind[1])),
         ]
+        real = joins & self.real.replicate(3)
         for number in range(3):
             after = units[number + 1] if number < 2 else 0
-            m.d.comb += then.units[number].eq(Mux(drop, after, units[number]) | self.unit & joins[number].replicate(16))
+            m.d.comb += then.units[number].eq(Mux(drop, after, units[number]) | self.unit & real[number].replicate(16))
+
+
+def _hungry(held: data.View) -> Value:
+    """Whether a stream holds fewer than 32 bits."""
+    return ~held.count[1] | ~held.count[0] & held.offset.any()
 
 
 def _shifted(bits: Value, places: Value) -> Value:
@@ -145,7 +156,7 @@ def _shifted(bits: Value, places: Value) -> Value:
 
 
 def _first_one(bits: Value) -> Value:
-    """Number of the lowest one of 8 bits; not defined where there is none."""
+    """Number of the lowest one of 8 bits; 7 where there is none."""
     low, high = bits[:4].any(), bits[:8]
     four = Mux(low, high[:4], high[4:])
     two = Mux(four[:2].any(), four[:2], four[2:])

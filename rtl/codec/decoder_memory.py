@@ -6,10 +6,10 @@ from amaranth import Cat, Const, Module, Mux, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .decoder_context import Neighbours
-from .decoder_lane import Code
+from .decoder_context import CONTEXT_BITS, SEEN_BITS, Neighbours, context_number
+from .decoder_lane import CodeClass
 from .decoder_ops import ANY_COLLISION, IN_BLOCKS, WORD_UNITS, Op, Place, Sizes
-from .tables import CODE_OF, CODES, LANES, MODE_BITS, TILE_VALUES, UNIT_BITS
+from .tables import CODE_OF, CODES, ESCAPE_ZEROS, LANES, MODE_BITS, MODES, TILE_VALUES, UNIT_BITS
 
 _LEFT_GROUP_BITS = (TILE_VALUES // 2 // LANES - 1).bit_length()
 """Left neighbours are there from two columns on, so for half as many channels."""
@@ -86,7 +86,7 @@ class DecoderMemory(wiring.Component):
 
 
 class DecoderTables(wiring.Component):
-    """The codes of contexts, and the first ranks of classes, for each lane, a cycle after the question.
+    """The codes of contexts, and the classes of codes, for each lane, a cycle after the question.
 
     Parameters
     ----------
@@ -94,28 +94,30 @@ class DecoderTables(wiring.Component):
 
     Members
     -------
-    context: table set, mode and context. code: its code. entry: code and zeros; base: the class's first rank.
+    context: see `DecoderContext`. code: its code. entry: see `DecoderLane`; found: the class.
     """
 
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes
         super().__init__({
-            "context": In(data.ArrayLayout(8, lanes)),
-            "code": Out(data.ArrayLayout(Code(), lanes)),
-            "entry": In(data.ArrayLayout(8, lanes)),
-            "base": Out(data.ArrayLayout(8, lanes)),
+            "context": In(data.ArrayLayout(CONTEXT_BITS, lanes)),
+            "code": Out(data.ArrayLayout(5, lanes)),
+            "entry": In(data.ArrayLayout(9, lanes)),
+            "found": Out(data.ArrayLayout(CodeClass(), lanes)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        codes = [Code.number(code) for table_set in CODE_OF for contexts in table_set for code in contexts]
-        bases = [min(sum(1 << kind for kind in classes[:zeros] if kind >= 0), 255)
-                 for classes in CODES for zeros in range(len(classes))]
-        m.submodules.bases = base_store = memory.Memory(shape=8, depth=len(bases), init=bases, attrs=IN_BLOCKS)
+        codes = [CODE_OF[table_set][mode][context_number(predictor, seen)]
+                 for table_set, table in enumerate(MODES) for mode, (predictor, _) in enumerate(table)
+                 for seen in range(1 << SEEN_BITS)]
+        classes = [CodeClass.number(code, zeros, eighth)
+                   for eighth in range(2) for code in range(len(CODES)) for zeros in range(ESCAPE_ZEROS)]
+        m.submodules.codes = code_store = memory.Memory(shape=5, depth=len(codes), init=codes, attrs=IN_BLOCKS)
         for lane in range(self._lanes):
-            m.submodules[f"codes_{lane}"] = code_store = memory.Memory(
-                shape=len(self.code[lane].as_value()), depth=len(codes), init=codes, attrs=IN_BLOCKS)
-            code, base = code_store.read_port(), base_store.read_port()
+            m.submodules[f"classes_{lane}"] = class_store = memory.Memory(
+                shape=len(self.found[lane].as_value()), depth=len(classes), init=classes, attrs=IN_BLOCKS)
+            code, found = code_store.read_port(), class_store.read_port()
             m.d.comb += [code.addr.eq(self.context[lane]), self.code[lane].eq(code.data),
-                         base.addr.eq(self.entry[lane]), self.base[lane].eq(base.data)]
+                         found.addr.eq(self.entry[lane]), self.found[lane].eq(found.data)]
         return m

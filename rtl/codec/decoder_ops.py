@@ -1,9 +1,8 @@
 """What the decoder's parts tell each other, and the sizes that they share."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth import Mux, Value, unsigned
+from amaranth import Cat, Const, Mux, Value, unsigned
 from amaranth.lib import data
 
 from .tables import LANES, TILE_VALUES
@@ -56,11 +55,6 @@ class Sizes:
     def period(self) -> int:
         """Cycles after which the same streams of the same slot have their turn again."""
         return self.slots * self.parts
-
-    @property
-    def banks(self) -> int:
-        """Units that can be read in a cycle."""
-        return max(WORD_UNITS, self.lanes)
 
     @property
     def row_bits(self) -> int:
@@ -118,8 +112,8 @@ class Beat(data.StructLayout):
 
 
 def distance(a: Value, b: Value) -> Value:
-    """|a - b| of bytes: two carry chains, as comparison and difference share one."""
-    return Mux(a < b, (b - a)[:8], (a - b)[:8])
+    """|a - b| of the same width: two carry chains, as comparison and difference share one."""
+    return Mux(a < b, (b - a)[:len(a)], (a - b)[:len(a)])
 
 
 def below(a: Value, b: Value) -> Value:
@@ -135,9 +129,10 @@ def below(a: Value, b: Value) -> Value:
     return compare(a, b)[0]
 
 
-def choose(values: Sequence[Value], index: Value) -> Value:
-    """`values[index]` of a power of two of values, as a tree."""
-    if len(values) == 1:
-        return values[0]
-    half = len(values) // 2
-    return Mux(index[-1], choose(values[half:], index[:-1]), choose(values[:half], index[:-1]))
+def added(a: Value, b: Value) -> tuple[Value, Value]:
+    """a + b of a few bits, and the carry, without a carry chain: both ends of one cost as much as four bits."""
+    out, carry = [], Const(0, 1)
+    for one, other in zip(a, b, strict=True):
+        out.append(one ^ other ^ carry)
+        carry = one & other | (one | other) & carry
+    return Cat(out), carry

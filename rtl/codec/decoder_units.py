@@ -1,10 +1,13 @@
 """Units of the payload: kept for each slot, and handed to the streams that ask, in order."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .decoder_ops import ANY_COLLISION, IN_BLOCKS, UNIT_COUNT_BITS, WORD_UNITS, Op, Sizes
+from .decoder_ops import ANY_COLLISION, IN_BLOCKS, UNIT_COUNT_BITS, WORD_UNITS, Op, Sizes, added
 from .tables import LANES, UNIT_BITS
 
 WORD_BITS = WORD_UNITS * UNIT_BITS
@@ -13,8 +16,15 @@ _SUPPLY = 4 * LANES
 lanes that is 3 ops of up to 8 units each, with 2 lanes 2 ops of up to 16."""
 
 
+class Write(data.StructLayout):
+    """A word goes into the ring of `slot`, at the `at`-th word."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__({"valid": 1, "at": range(2 * sizes.ring // WORD_UNITS), "slot": range(sizes.slots)})
+
+
 class DecoderUnits(wiring.Component):
-    """A ring of units for each slot, in as many banks as units are read in a cycle.
+    """A ring of units for each slot; all of them in a memory for each lane, so that each lane reads any unit.
 
     An op takes units in the cycle in which `op` has it; they are there in the next.
 
@@ -80,8 +90,17 @@ class DecoderUnits(wiring.Component):
             m.d.comb += [then.real.eq(op.units), then.padding.eq((-op.units)[:2]), then.odd.eq(0)]
         m.d.sync += [self.taken.eq(wants), self.real.eq(real), self.left.eq(now.real != 0)]
         takes, word = self._take(m, self._watch(m, states[0]))
+        write = Signal(Write(self._sizes))
         m.d.comb += then.at.eq(now.at + takes)
-        self._hand_out(m, self._store(m, takes, word, now), now, before)
+        m.d.sync += [write.valid.eq(takes), write.at.eq(now.at), write.slot.eq(op.place.slot)]
+        odd = Signal()
+        m.d.sync += odd.eq(now.odd)
+        for lane in range(self._sizes.lanes):
+            index = self._index(m, lane, before[lane], now)
+            unit = self._read(m, lane, index, write, word)
+            upper = ~odd if lane % 2 else odd  # of a step that is not coded
+            m.d.comb += [self.unit[lane].eq(unit),
+                         self.raw.word_select(lane, 8).eq(Mux(upper, unit[8:], unit[:8]))]
         return m
 
     def _watch(self, m: Module, state: data.View) -> Signal:
@@ -108,12 +127,17 @@ class DecoderUnits(wiring.Component):
         return room
 
     def _take(self, m: Module, room: Signal) -> tuple[Signal, Signal]:
-        """Takes a word for the op's slot: whether there is one, and the word."""
-        takes, word = Signal(), Signal(WORD_BITS)
+        """Takes a word for the op's slot: whether there is one, and a cycle later the word. Registers that are 0 but in
+        the cycle after their slot's turn need half of a multiplexer."""
+        takes, words = Signal(), []
         for slot, port in enumerate(self.words):
+            word = Signal(WORD_BITS, name=f"word_{slot}")
+            m.d.sync += word.eq(0)
             with m.If(self.op.place.slot == slot):
-                m.d.comb += [port.ready.eq(room[slot]), takes.eq(room[slot] & port.valid), word.eq(port.payload)]
-        return takes, word
+                m.d.comb += [port.ready.eq(room[slot]), takes.eq(room[slot] & port.valid)]
+                m.d.sync += word.eq(port.payload)
+            words.append(word)
+        return takes, reduce(or_, words)
 
     def _wants(self, m: Module) -> tuple[Signal, list[Value]]:
         """Which lanes take a unit, and how many do before each."""
@@ -130,54 +154,32 @@ class DecoderUnits(wiring.Component):
             before.append(count)
         return wants, before
 
-    def _store(self, m: Module, write: Value, word: Value, now: data.View) -> list[Value]:
-        """Writes a word to the ring of the op's slot, and reads the next unit and those after it: they are there a
-        cycle later, unit i of the ring in bank i modulo the banks."""
-        sizes, slot = self._sizes, self.op.place.slot
-        row_bits = (sizes.ring // sizes.banks - 1).bit_length()
-        low = sizes.banks.bit_length() - 1
-        at, pointer = now.at[:row_bits + low - 2], now.pointer[:row_bits + low]
-        out = []
-        for bank in range(sizes.banks):
-            m.submodules[f"bank_{bank}"] = store = memory.Memory(
-                shape=UNIT_BITS, depth=sizes.ring // sizes.banks << (sizes.slots - 1).bit_length(), init=[],
-                attrs={**ANY_COLLISION, **IN_BLOCKS})
-            writer, reader = store.write_port(), store.read_port()
-            row = Signal(row_bits, name=f"row_{bank}")
-            m.d.comb += [
-                writer.addr.eq(Cat(at[low - 2:], slot)),
-                writer.data.eq(word.word_select(bank % WORD_UNITS, UNIT_BITS)),
-                writer.en.eq(write & (at[:low - 2] == bank // WORD_UNITS)),
-                row.eq(pointer[low:] + (pointer[:low] > bank)),
-                reader.addr.eq(Cat(row, slot)),
-            ]
-            out.append(reader.data)
-        return out
+    def _index(self, m: Module, lane: int, before: Value, now: data.View) -> Value:
+        """The ring's place of a lane's unit: the next one, and as many further as lanes before it take; where the step
+        is not coded, that of the lane's byte."""
+        bits = (self._sizes.ring - 1).bit_length()
+        pointer, index = now.pointer[:bits], Signal(bits, name=f"index_{lane}")
+        byte, ahead = Mux(now.odd, (lane + 1) // 2, lane // 2), Signal(3, name=f"ahead_{lane}")
+        low, carry = added(pointer[:3], ahead)
+        m.d.comb += [ahead.eq(Mux(self.op.raw, byte, before)),
+                     index.eq(Cat(low, Mux(carry, (pointer[3:] + 1)[:bits - 3], pointer[3:])))]
+        return index
 
-    def _hand_out(self, m: Module, read: list[Value], now: data.View, before: list[Value]) -> None:
-        """Each lane's unit from the banks; and the bytes of a step that is not coded."""
+    def _read(self, m: Module, lane: int, index: Value, write: data.View, word: Value) -> Value:
+        """Writes a word, and reads the unit at `index` of the op's slot: it is there a cycle later."""
         sizes = self._sizes
-        low = sizes.banks.bit_length() - 1
-        units, odd = read, Signal()
-        for bit in reversed(range(low)):
-            units = [self._passed(m, units, place, bit, now.pointer, before) for place in range(sizes.banks)]
-        m.d.sync += odd.eq(now.odd)
-        run = Cat(units[:sizes.lanes // 2 + 1])
-        m.d.comb += [self.raw.eq(Mux(odd, run[8:], run)),
-                     *(unit.eq(given) for unit, given in zip(self.unit, units, strict=False))]
-
-    def _passed(self, m: Module, units: list[Value], place: int, bit: int, pointer: Value,
-                before: list[Value]) -> Value:
-        """What comes to `place` in a level of a butterfly network, where the number of a unit's bank changes to that
-        of its lane in `bit`. Higher bits are the lane's, lower ones still the bank's: the lanes behind one place
-        there take consecutive units, so no two of these come to the same place."""
-        first = place >> bit << bit
-        if first >= self._sizes.lanes:
-            return units[place]  # nobody takes it
-        ahead, crossed = Signal(bit + 1, name=f"ahead_{place}_{bit}"), Signal(name=f"crossed_{place}_{bit}")
-        m.d.comb += ahead.eq(pointer + Mux(self.op.raw, first, before[first]))
-        m.d.sync += crossed.eq(ahead[bit] ^ (ahead[:bit] > place - first) ^ (place >> bit & 1))
-        return Mux(crossed, units[place ^ 1 << bit], units[place])
+        m.submodules[f"ring_{lane}"] = store = memory.Memory(
+            shape=UNIT_BITS, depth=sizes.ring << (sizes.slots - 1).bit_length(), init=[],
+            attrs={**ANY_COLLISION, **IN_BLOCKS})
+        for number in range(WORD_UNITS):  # together a port of a word
+            writer = store.write_port()
+            m.d.comb += [
+                writer.addr.eq(Cat(Const(number, 2), write.at[:-1], write.slot)),
+                writer.data.eq(word.word_select(number, UNIT_BITS)), writer.en.eq(write.valid),
+            ]
+        reader = store.read_port()
+        m.d.comb += reader.addr.eq(Cat(index, self.op.place.slot))
+        return reader.data
 
 
 def _count(bits: Value) -> Value:

@@ -31,35 +31,42 @@ class DecoderValue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         job, symbol = self.job, self.symbol
-        whole, known = Signal(), Signal(8)  # `known` is the value
-        prediction, centre_rank, rank, upper, first = Signal(8), Signal(8), Signal(8), Signal(8), Signal()
-        skip = Signal(2)
+        coded, skip = Signal(), Signal(2)
+        start, centre_rank, rank, upper, first = Signal(8), Signal(8), Signal(8), Signal(8), Signal()
+        by_rank = job.parse & ~symbol.centre
         m.d.sync += [
-            whole.eq(self.raw | ~job.parse | symbol.centre),
-            known.eq(Mux(self.raw, self.byte, Mux(job.constant, symbol.bits, job.other))),
-            prediction.eq(job.prediction), centre_rank.eq(job.centre_rank), rank.eq(symbol.rank),
+            coded.eq(by_rank), rank.eq(Mux(by_rank, symbol.rank, 0)), centre_rank.eq(job.centre_rank),
+            start.eq(Mux(by_rank, job.prediction, job.other) | symbol.bits & job.constant.replicate(8)
+                     | self.byte & self.raw.replicate(8)),
             upper.eq(job.upper), first.eq(self.first), skip.eq(Mux(symbol.run, job.run, job.skip)),
         ]
         value = Signal(8)
-        m.d.comb += [value.eq(Mux(whole, known, _unfolded(m, rank, centre_rank, prediction))),
-                     self.value.eq(value), self.skip.eq(skip)]
+        behind = coded & (rank >= centre_rank)
+        m.d.comb += [value.eq(_unfolded(m, rank, behind, start)), self.value.eq(value), self.skip.eq(skip)]
         decoded, later_upper, later_first = Signal(8), Signal(8), Signal()
         step = Signal(signed(9))
         m.d.sync += [decoded.eq(value), later_upper.eq(upper), later_first.eq(first)]
         m.d.comb += [
-            self.decoded.eq(decoded), step.eq(decoded - later_upper),
-            self.average.eq(Mux(later_first, decoded, (Cat(Const(2, 2), later_upper) + step)[2:])),
+            self.decoded.eq(decoded), step.eq(decoded - later_upper),  # average + (step + 2 >> 2)
+            self.average.eq(Mux(later_first, decoded, (later_upper + Cat(step[2:], step[8]) + step[1])[:8])),
         ]
         return m
 
 
-def _unfolded(m: Module, rank: Value, centre_rank: Value, prediction: Value) -> Value:
-    """The value of a rank: upwards and downwards from the prediction in turns, then what is left on one side."""
-    high = prediction[7]
-    place, both = Signal(8), Signal(8)
-    sides = (prediction ^ high.replicate(8))[:7] << 1
-    m.d.comb += place.eq(rank + (rank >= centre_rank))
-    # an odd place 2k + 1 is k + 1 above, an even one 2k is k below: k + 1 and ~k + 1
-    m.d.comb += both.eq(prediction + Cat(place[1:] ^ (~place[0]).replicate(7), ~place[0]) + 1)
-    return Mux(place > sides, place ^ high.replicate(8), both)
+def _unfolded(m: Module, rank: Value, behind: Value, prediction: Value) -> Value:
+    """The value of a rank: upwards and downwards from the prediction in turns, then what is left on one side. Its place
+    is one more where it is `behind` the centre: for place 2k + 1 and 2k that is k + 1 above, and k below.
 
+    All is one sum: of the prediction and half of the place; or of 0 and the place, from the end that is farther. Rank 0
+    that is not behind gives the prediction.
+    """
+    high, odd = prediction[7], rank[0]
+    room = prediction[:7] ^ high.replicate(7)
+    alone, down, inverted, carry = Signal(), Signal(), Signal(), Signal()
+    m.d.comb += [
+        alone.eq(Cat(Const(0, 1), room) < Cat(odd | behind, rank[1:])), down.eq(odd == behind),
+        inverted.eq(Mux(alone, high, down)), carry.eq(Mux(alone, behind & ~high, ~(odd & behind))),
+    ]
+    start = Mux(alone, (high & behind).replicate(8), prediction)
+    step = Cat(Mux(alone, rank[:7], rank[1:]), alone & rank[7]) ^ inverted.replicate(8)
+    return (start + step + carry)[:8]

@@ -27,8 +27,8 @@ TURN = 9
 """Cycles between the pieces of two tiles."""
 NEEDED = 6
 """Pieces that a tile's first step waits for."""
-BEGIN = 12
-"""Cycles of a tile beside its steps' turns."""
+BEGIN = 5
+"""Turns of a tile beside those of its steps."""
 STORED = 16, 3
 """Cycles from a tile's last step to its signals, and where all its values are the centre, from its last word."""
 OUTSIDE = 2
@@ -94,7 +94,7 @@ class UnpackUnit(Unit):
             steps = i.rows * columns * -(-i.channels // LANES)
             stretch = self._stretch(i, columns)
             cycles = self._sizes.period * round(steps * stretch - 2 * (stretch - 1))
-            start = begin + (0 if raw else BEGIN)
+            start = begin + (0 if raw else BEGIN * self._sizes.period)
             end = max(start + cycles, *(time + cycles - cycles * PIECE * (before - NEEDED) // size
                                         for time, before in runs[1:]), 0)
             self._slots[self._slot] = end + 3
