@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .decoder_ops import Sizes, choose
-from .tables import CODES, ESCAPE_ZEROS, RUN, UNIT_BITS, Z
+from .tables import CODE_BITS, CODES, ESCAPE_ZEROS, RUN, UNIT_BITS, Z
 
 
 class Code(data.StructLayout):
@@ -13,7 +13,7 @@ class Code(data.StructLayout):
     class 0 is a run."""
 
     def __init__(self) -> None:
-        super().__init__({"number": 5, "bits": data.ArrayLayout(3, ESCAPE_ZEROS), "centre": 3, "run": 1})
+        super().__init__({"number": CODE_BITS, "bits": data.ArrayLayout(3, ESCAPE_ZEROS), "centre": 3, "run": 1})
 
     @staticmethod
     def number(code: int) -> int:
@@ -64,7 +64,7 @@ class DecoderLane(wiring.Component):
         super().__init__({
             "turn": In(Turn()),
             "hungry": Out(1),
-            "entry": Out(8),
+            "entry": Out(3 + CODE_BITS),
             "base": In(8),
             "taken": In(1),
             "real": In(1),

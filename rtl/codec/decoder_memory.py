@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from .decoder_context import Neighbours
 from .decoder_lane import Code
 from .decoder_ops import ANY_COLLISION, IN_BLOCKS, WORD_UNITS, Op, Place, Sizes
-from .tables import CODE_OF, CODES, LANES, MODE_BITS, TILE_VALUES, UNIT_BITS
+from .tables import CODE_BITS, CODE_OF, CODES, LANES, MODE_BITS, SET_BITS, TILE_VALUES, UNIT_BITS
 
 _LEFT_GROUP_BITS = (TILE_VALUES // 2 // LANES - 1).bit_length()
 """Left neighbours are there from two columns on, so for half as many channels."""
@@ -100,9 +100,9 @@ class DecoderTables(wiring.Component):
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes
         super().__init__({
-            "context": In(data.ArrayLayout(8, lanes)),
+            "context": In(data.ArrayLayout(7 + SET_BITS, lanes)),
             "code": Out(data.ArrayLayout(Code(), lanes)),
-            "entry": In(data.ArrayLayout(8, lanes)),
+            "entry": In(data.ArrayLayout(3 + CODE_BITS, lanes)),
             "base": Out(data.ArrayLayout(8, lanes)),
         })
 
