@@ -222,7 +222,7 @@ class Cases:
         for index in range(count):
             f = self.shape(most) | {name: value for name, value in fixed.items() if name in UNPACK.fields}
             centre = fixed.get("centre", self.rng.choice((-128, 0, self.rng.randint(-128, 127))))
-            table_set = self.rng.randrange(TABLE_SETS)
+            table_set = fixed.get("table_set", self.rng.randrange(TABLE_SETS))
             tiles = [self.values((f["rows"], f["columns_last"] if t == f["across"] - 1 else f["columns"],
                                   f["channels"]), centre + 128, table_set, kind) for _ in range(f["bands"])
                      for t in range(f["across"])]
