@@ -179,12 +179,12 @@ def rank_lengths(code: int) -> list[int]:
 
 def _costs(code: int) -> tuple[int, ...]:
     """[bucket]: what the encoder takes a value to cost, in 1 / COST_BITS bit, 31 at most. In a bucket the first rank
-    counts four times as much as the last one."""
+    counts nearly seven times as much as the last one."""
     lengths, costs = rank_lengths(code), []
     for first, end in zip((0, *BUCKETS), (*BUCKETS, 255), strict=True):
-        weights = [4 * (end - first) - 3 * k for k in range(end - first)]
+        weights = [(end - first) / (end - first + 6 * k) for k in range(end - first)]
         total = sum(weight * length for weight, length in zip(weights, lengths[first:end], strict=True))
-        costs.append(min((2 * COST_BITS * total + sum(weights)) // (2 * sum(weights)), 31))
+        costs.append(min(int(COST_BITS * total / sum(weights) + 0.5), 31))
     return *costs, RUN_COSTS.get(code, COST_BITS * (CODES[code].index(Z) + 1))
 
 
