@@ -271,7 +271,8 @@ def codec(
     json_file: JsonFile = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Also draws the sizes to this file (.svg).")] = None,
 ) -> None:
-    """Measures tensors in the machine's codec and in models of others: bits a value, share of each mode."""
+    """Measures tensors in the machine's codec and in models of others: bits a value, share of each mode. For each
+    tensor it takes the centre and the set of tables that a compiler would, those with which it is shortest."""
     from systolith.gen import codec_plot, codec_report
     for path in (json_file, plot):
         require_writable(path)

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from systolith.rtl.codec.tables import CONST, TAG_RAW, ZERO
-from systolith.sim.codec import choose_centre, measure_tensor
+from systolith.rtl.codec.tables import CONST, SET_BITS, TAG_RAW, ZERO
+from systolith.sim.codec import choose_coding, measure_tensor
 from systolith.sim.codec.peers import PEERS, entropy_bits
 
 from .errors import UserError
 from .files import read_arrays
 
-CENTRE_BITS = 8
-"""A tensor's centre is a parameter of its own and counted."""
+CODING_BITS = 8 + SET_BITS
+"""A tensor's centre and set of tables are parameters of its own and counted."""
 
 MODE_NAMES = {ZERO: "zero", CONST: "constant", TAG_RAW: "raw"}
 
@@ -112,11 +112,11 @@ def measure(tensors: list[Tensor], progress: Callable[[str], None] | None = None
             progress(f"{index + 1} of {len(tensors)}: {tensor.network} {tensor.name}")
         sizes = networks.setdefault(tensor.network, NetworkSizes(
             tensor.network, 0, 0, dict.fromkeys((SYSTOLITH, "entropy", *PEERS), 0.0), np.zeros(TAG_RAW + 1, np.int64)))
-        measured = measure_tensor(tensor.values, choose_centre(tensor.values, tensor.zero_point))
+        measured = measure_tensor(tensor.values, *choose_coding(tensor.values, tensor.zero_point))
         sizes.tensors += 1
         sizes.values += tensor.values.size
         sizes.modes += measured.modes
-        sizes.bits[SYSTOLITH] += 8 * measured.bytes + CENTRE_BITS
+        sizes.bits[SYSTOLITH] += 8 * measured.bytes + CODING_BITS
         sizes.bits["entropy"] += entropy_bits(tensor.values)
         for name, bits in PEERS.items():
             sizes.bits[name] += bits(tensor.values, tensor.zero_point)

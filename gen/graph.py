@@ -273,11 +273,12 @@ class Pack(Node):
     """The values of a tensor coded tile by tile into a stream of pages, which its output stands for.
 
     Tiles have `tile` rows and positions (fewer at the edges) and all channels; `centre` is what the codec takes for
-    zero.
+    zero, `table_set` the tables that it takes.
     """
 
     tile: tuple[int, int]
     centre: int
+    table_set: int
     readers: int
     """Unpacks that read the stream."""
     raw: bool = False
@@ -290,6 +291,7 @@ class Unpack(Node):
 
     tile: tuple[int, int]
     centre: int
+    table_set: int
     reader: int
 
 

@@ -379,8 +379,8 @@ _TILES = (
     (_u("stream", 6, "number of the stream"), _u("reader", 2, "UNPACK: which of its readers"),
      _u("readers", 3, "PACK: how many readers it will have"), _u("open", 1, "PACK: the stream starts here"),
      _u("close", 1, "the stream, or this reader's part in it, ends after the last tile"),
-     _u("raw", 1, "PACK: tiles are stored as they are"), _skip(2), _s("centre", 8, "the value that counts as zero"),
-     _skip(8)),
+     _u("raw", 1, "PACK: tiles are stored as they are"), _u("table_set", 2, "the codec's tables"),
+     _s("centre", 8, "the value that counts as zero"), _skip(8)),
 )
 _PAGES = (
     (_u("limit", 16, "pages on the chip that may be in use; the same in a whole program"), _skip(16)),

@@ -31,8 +31,8 @@ class Ordered(data.Struct):
     final: unsigned(1)
 
 
-_KEPT = ("rows", "columns", "columns_last", "across", "channels", "raw", "centre", "a_row", "a_pixel", "a_end",
-         "a_ring")
+_KEPT = ("rows", "columns", "columns_last", "across", "channels", "raw", "table_set", "centre", "a_row", "a_pixel",
+         "a_end", "a_ring")
 
 
 class PackWalk(wiring.Component):
@@ -68,7 +68,7 @@ class PackWalk(wiring.Component):
             width.eq(Mux(right, kept.columns_last, kept.columns)),
             last.eq(group_last & x_last & (y == 1)), final.eq(right & (bands == 1)),
             self.tile.payload.h.eq(kept.rows), self.tile.payload.w.eq(width), self.tile.payload.c.eq(kept.channels),
-            self.tile.payload.centre.eq(kept.centre ^ 0x80),
+            self.tile.payload.table_set.eq(kept.table_set), self.tile.payload.centre.eq(kept.centre ^ 0x80),
             self.order.payload.raw.eq(kept.raw), self.order.payload.final.eq(final),
             self.order.payload.values.eq(Mux(right, values_last, values)),
         ]

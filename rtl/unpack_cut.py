@@ -133,7 +133,8 @@ class UnpackCut(wiring.Component):
         coded, past, begun = (queues[name].i for name in shapes)
         m.d.comb += [
             *(coded.payload[name].eq(tile[name]) for name in ("rows", "columns", "channels", "size")),
-            coded.payload.centre.eq(tile.centre ^ 0x80), coded.payload.entry.eq(entry),
+            coded.payload.table_set.eq(tile.table_set), coded.payload.centre.eq(tile.centre ^ 0x80),
+            coded.payload.entry.eq(entry),
             past.payload.index.eq(index), past.payload.rows.eq(tile.rows), past.payload.centre.eq(tile.centre),
             begun.payload.source.eq(Mux(zero, self._slots, slot)), begun.payload.last.eq(tile.last),
         ]

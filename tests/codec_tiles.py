@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.rtl.codec.tables import TABLE_SETS
+
 Tile = NDArray[np.uint8]
 
 
@@ -21,15 +23,15 @@ def rectified(shape: tuple[int, int, int], seed: int, noise: float = 6.0) -> Til
         np.uint8)
 
 
-def tiles(seed: int) -> dict[str, tuple[Tile, int]]:
-    """Tiles with their centres, of every kind that treats an encoder badly."""
+def tiles(seed: int) -> dict[str, tuple[Tile, int, int]]:
+    """Tiles with their centres and sets of tables, of every kind that treats an encoder badly."""
     numbers = np.random.default_rng(seed)
     shapes = [(int(h), int(w), int(c)) for h, w, c in zip(numbers.integers(1, 9, 8), numbers.integers(1, 17, 8),
                                                           numbers.integers(1, 29, 8), strict=True)]
     a, b, c, d, e, f, g, h = shapes
     mixed = rectified((8, 8, 24), seed)
     mixed[:, :, 1], mixed[:, :, 7], mixed[:, :, 9] = 0, 17, numbers.integers(0, 256, (8, 8))
-    return {
+    kinds = {
         "constant": (np.full(a, 77, np.uint8), 3),
         "centre": (np.full(b, 200, np.uint8), 200),
         "alternating": ((np.indices(c).sum(0) % 2 * 255).astype(np.uint8), 0),
@@ -46,3 +48,5 @@ def tiles(seed: int) -> dict[str, tuple[Tile, int]]:
         "deep": (rectified((1, 1, 300), seed), 0),
         "largest": (rectified((8, 16, 32), seed), 0),
     }
+    sets = np.random.default_rng(seed).integers(TABLE_SETS, size=len(kinds)).tolist()
+    return {name: (*case, table_set) for (name, case), table_set in zip(kinds.items(), sets, strict=True)}

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.rtl.codec.tables import TABLE_SETS
 from systolith.rtl.isa import PACK, TILE_STEPS, Instruction
 from systolith.rtl.pager_ports import PageRequestKind as Kind
 from systolith.sim.codec import encode_tile
@@ -176,7 +177,8 @@ def coded_tiles(i: Instruction, memory: NDArray[np.uint8]) -> list[bytes]:
     found = []
     for addresses in step_addresses(i):
         values = memory[addresses % memory.size] ^ 0x80
-        coded = b"\x00\xf0" + values.tobytes() if i.raw else encode_tile(values, i.centre & 0xFF ^ 0x80)
+        coded = (b"\x00\xf0" + values.tobytes() if i.raw else
+                 encode_tile(values, i.centre & 0xFF ^ 0x80, i.table_set))
         found.append(coded + bytes(-len(coded) % PIECE))
     return found
 
@@ -245,6 +247,7 @@ class Cases:
             if rng.random() < 0.4 and name not in fixed:
                 f |= {name: rng.randrange(32), f"{name}_count": rng.randrange(4)}
         f.setdefault("centre", rng.choice((-128, 0, rng.randint(-128, 127))))
+        f.setdefault("table_set", rng.randrange(TABLE_SETS))
         i = PACK(**f)
         self._fill(i, kind)
         return i

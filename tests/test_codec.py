@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from systolith.rtl.codec import tables
 from systolith.sim.codec import (
-    choose_centre,
+    choose_coding,
     decode_tensor,
     decode_tile,
     default_tile,
@@ -26,23 +26,23 @@ from systolith.sim.codec.symbols import RUN_SYMBOL, Z_SYMBOL, neighbours, predic
 from tests.codec_tiles import Tile, rectified, smooth, tiles
 
 
-def check(values: Tile, centre: int) -> bytes:
+def check(values: Tile, centre: int, table_set: int = tables.MAPS) -> bytes:
     """Round trip, as long as measured, and never longer than raw and its entry."""
-    coded = encode_tile(values, centre)
-    assert len(coded) == tile_bytes(values[None], centre)[0][0]
-    assert np.array_equal(decode_tile(coded, values.shape, centre), values)  # type: ignore[arg-type]
+    coded = encode_tile(values, centre, table_set)
+    assert len(coded) == tile_bytes(values[None], centre, table_set)[0][0]
+    assert np.array_equal(decode_tile(coded, values.shape, centre, table_set), values)  # type: ignore[arg-type]
     assert len(coded) <= values.size + ENTRY_BYTES
     return coded
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_round_trip(seed: int) -> None:
-    for values, centre in tiles(seed).values():
-        check(values, centre)
+    for case in tiles(seed).values():
+        check(*case)
 
 
 @st.composite
-def any_tile(draw: st.DrawFn) -> tuple[Tile, int]:
+def any_tile(draw: st.DrawFn) -> tuple[Tile, int, int]:
     shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 19)))
     few = draw(st.lists(st.integers(0, 255), min_size=1, max_size=5))
     size = int(np.prod(shape))
@@ -53,12 +53,13 @@ def any_tile(draw: st.DrawFn) -> tuple[Tile, int]:
         numbers = np.random.default_rng(draw(st.integers(0, 1 << 30)))
         flat = (np.array(few)[numbers.integers(0, len(few), size)] if kind == "few"
                 else few[0] + numbers.integers(-2, 3, size).cumsum()).astype(np.uint8)
-    return flat.reshape(shape), draw(st.one_of(st.sampled_from(few), st.integers(0, 255)))
+    return (flat.reshape(shape), draw(st.one_of(st.sampled_from(few), st.integers(0, 255))),
+            draw(st.integers(0, tables.TABLE_SETS - 1)))
 
 
 @given(any_tile())
 @settings(max_examples=150)
-def test_round_trip_of_anything(case: tuple[Tile, int]) -> None:
+def test_round_trip_of_anything(case: tuple[Tile, int, int]) -> None:
     check(*case)
 
 
@@ -154,23 +155,31 @@ def test_default_tiles() -> None:
     assert default_tile((2, 5000, 1))[1] > 100
 
 
-def test_centre() -> None:
-    """The zero point where it is best, the median of a skewed tensor otherwise."""
-    assert choose_centre(rectified((16, 16, 32), 1), 0) == 0
-    skewed = np.random.default_rng(1).normal(60, 8, (1, 16, 128)).astype(np.uint8)
-    assert choose_centre(skewed, 29) == int(np.median(skewed))
-    assert choose_centre(np.arange(64, dtype=np.uint8).reshape(4, 4, 4) * 4, 9) == 9  # raw with both
+def test_coding() -> None:
+    """The zero point where it is best, the median or the most frequent value of a tensor that lies elsewhere; the first
+    of equals. Tables for maps, for rows of tokens, for skewed ones."""
+    assert choose_coding(rectified((16, 16, 32), 1), 0) == (0, tables.MAPS)
+    off = np.random.default_rng(1).normal(60, 8, (1, 16, 128)).astype(np.uint8)
+    assert choose_coding(off, 29)[0] == int(np.median(off)) and choose_coding(off, 29)[1] != tables.MAPS
+    skewed = (20 + np.random.default_rng(1).exponential(12, (1, 64, 64))).astype(np.uint8)
+    assert choose_coding(skewed, 24)[1] == 3
+    assert choose_coding(np.arange(64, dtype=np.uint8).reshape(4, 4, 4) * 4, 9) == (9, 0)  # raw with all
 
 
 def test_neighbours() -> None:
     values = np.arange(12, dtype=np.int16).reshape(1, 3, 4, 1)
-    left, upper = neighbours(values, 99)
+    left, upper = neighbours(values, 99, tables.MAPS)
     assert left[0, :, :, 0].tolist() == [[99, 0, 1, 2], [0, 4, 5, 6], [4, 8, 9, 10]]
     assert upper[0, :, :, 0].tolist() == [[99, 0, 1, 2], [0, 1, 2, 3], [4, 5, 6, 7]]
-    row = np.array([100, 60, 200, 0], np.int16).reshape(1, 1, 4, 1)
-    left, upper = neighbours(row, 50)
-    assert left[0, 0, :, 0].tolist() == [50, 100, 60, 200]
-    assert upper[0, 0, :, 0].tolist() == [50, 100, 90, 118]  # 90 = 100 + (-40 + 2 >> 2), 118 = 90 + (110 + 2 >> 2)
+    row = np.array([100, 60, 200, 0], np.int16)
+    left, upper = neighbours(row.reshape(1, 1, 4, 1), 50, tables.MAPS)
+    assert left.ravel().tolist() == upper.ravel().tolist() == [50, 100, 60, 200]
+    for table_set in range(1, tables.TABLE_SETS):
+        left, upper = neighbours(row.reshape(1, 1, 4, 1), 50, table_set)
+        assert left.ravel().tolist() == [50, 100, 60, 200]
+        assert upper.ravel().tolist() == [50, 100, 90, 118]  # 90 = 100 + (-40 + 2 >> 2), 118 = 90 + (110 + 2 >> 2)
+        left, upper = neighbours(row.reshape(1, 2, 2, 1), 50, table_set)  # the average goes on over the rows
+        assert left.ravel().tolist() == [50, 100, 90, 200] and upper.ravel().tolist() == [50, 100, 90, 118]
 
 
 def test_runs() -> None:
@@ -195,26 +204,26 @@ def bucket(value: int, prediction: int, centre: int, predictor: str) -> int:
 @pytest.mark.parametrize("shape", [(1, 8, 3), (1, 9, 3), (4, 2, 3), (4, 5, 3), (3, 90, 2)])
 def test_estimated_costs(shape: tuple[int, int, int]) -> None:
     """All of 8 pixels; of more, every other one of the first 256."""
-    height, pixels = shape[0], shape[0] * shape[1]
+    table_set, pixels = shape[0] % tables.TABLE_SETS, shape[0] * shape[1]
     values = smooth(shape, 8, 20, 60)[None].astype(np.int16)
-    left, upper = neighbours(values, 50)
+    left, upper = neighbours(values, 50, table_set)
     wanted = np.zeros((1, shape[2], 8), int)
-    for mode, (predictor, _) in enumerate(tables.MODES[height == 1]):
+    for mode, (predictor, _) in enumerate(tables.MODES[table_set]):
         prediction, context = predictions(predictor, left, upper, 50)
         for at in product(*map(range, values.shape)):
             pixel = at[1] * shape[1] + at[2]
             if pixels > 8 and (pixel >= 256 or (pixel + at[3]) % 2):
                 continue
-            wanted[0, at[3], mode] += tables.COSTS[height == 1][mode][context[at]][
+            wanted[0, at[3], mode] += tables.COSTS[table_set][mode][context[at]][
                 bucket(int(values[at]), int(prediction[at]), 50, predictor)]
-    assert np.array_equal(estimated_costs(values, left, upper, 50), wanted)
+    assert np.array_equal(estimated_costs(values, left, upper, 50, table_set), wanted)
 
 
 def check_choice(tile: NDArray[np.int16]) -> int:
     """By the definition; how much dearer one table for all channels is than a mode for each, in half bits."""
-    left, upper = neighbours(tile[None], 0)
-    costs = estimated_costs(tile[None], left, upper, 0)[0]
-    choice = choose_modes(tile[None], left, upper, 0)
+    left, upper = neighbours(tile[None], 0, tables.MAPS)
+    costs = estimated_costs(tile[None], left, upper, 0, tables.MAPS)[0]
+    choice = choose_modes(tile[None], left, upper, 0, tables.MAPS)
     modes, own = [], 0
     for c in range(tile.shape[2]):
         values = set(tile[:, :, c].ravel().tolist())
@@ -243,11 +252,12 @@ def test_choice() -> None:
 
 def test_tables() -> None:
     """Shapes that the hardware counts on; a run only where one may begin."""
-    assert np.shape(tables.MODES) == (2, 8, 2) and np.shape(tables.CODE_OF) == (2, 8, 16)
-    assert np.shape(tables.COSTS) == (2, 8, 16, 16) and 0 <= np.min(tables.COSTS) <= np.max(tables.COSTS) < 32
-    assert np.shape(tables.CODES)[1] == 8 and len(tables.CODES) <= 32
+    sets = tables.TABLE_SETS
+    assert np.shape(tables.MODES) == (sets, 8, 2) and np.shape(tables.CODE_OF) == (sets, 8, 16)
+    assert np.shape(tables.COSTS) == (sets, 8, 16, 16) and 0 <= np.min(tables.COSTS) <= np.max(tables.COSTS) < 32
+    assert np.shape(tables.CODES)[1] == 8 and len(tables.CODES) <= 64 and sets == 4
     assert {run for modes in tables.MODES for _, run in modes} <= {0, 2, 4}
-    for table_set, mode, context in product(range(2), range(8), range(16)):
+    for table_set, mode, context in product(range(sets), range(8), range(16)):
         code = tables.CODES[tables.CODE_OF[table_set][mode][context]]
         assert (tables.RUN in code) == (context == 0 and tables.MODES[table_set][mode][1] > 0)
         assert code.count(tables.Z) == 1 and max(code) <= 7
@@ -260,4 +270,4 @@ def test_tables() -> None:
 ], ids=["rectified", "smooth", "tokens"])
 def test_sizes(values: Tile, centre: int) -> None:
     """Near to the entropy or below it: what real tensors take is in docs/codec.md."""
-    assert 8 * measure_tensor(values, centre).bytes < 1.06 * entropy_bits(values)
+    assert 8 * measure_tensor(values, *choose_coding(values, centre)).bytes < 1.05 * entropy_bits(values)

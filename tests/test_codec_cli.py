@@ -11,7 +11,7 @@ import pytest
 
 from systolith.gen import cli, codec_report
 from systolith.gen.errors import UserError
-from systolith.sim.codec import measure_tensor
+from systolith.sim.codec import codings, measure_tensor
 from systolith.sim.codec.peers import PEERS, zero_value_bits
 from tests.codec_tiles import rectified, smooth
 
@@ -34,7 +34,7 @@ def named(tmp_path: Path) -> Path:
 
 def test_answers(named: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                  capsys: pytest.CaptureFixture[str]) -> None:
-    """A table, bars, JSON and a drawing, of one split; sizes are those of the model, a byte for each centre."""
+    """A table, bars, JSON and a drawing, of one split; sizes are those of the model, ten bits for each coding."""
     outputs = ("--json", tmp_path / "a.json", "--plot", tmp_path / "a.svg")
     assert codec(monkeypatch, named, "--split", "test", *outputs) == 0
     out = capsys.readouterr().out
@@ -43,13 +43,13 @@ def test_answers(named: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     one, two = made["networks"]
     assert (one["network"], one["tensors"], one["values"]) == ("one", 2, 8 * 8 * 16 + 6 * 7 * 24)
     tensors = codec_report.read_tensors(named, "test")
-    least = [min(measure_tensor(t.values, c).bytes for c in (t.zero_point, int(np.median(t.values))))
+    least = [min(measure_tensor(t.values, *coding).bytes for coding in codings(t.values, t.zero_point))
              for t in tensors[:2]]
-    assert one["bits_per_value"] == pytest.approx((8 * sum(least) + 16) / one["values"])
+    assert one["bits_per_value"] == pytest.approx((8 * sum(least) + 20) / one["values"])
     assert one["peers"]["zero-value"] == pytest.approx(
         sum(zero_value_bits(t.values, t.zero_point) for t in tensors[:2]) / one["values"])
     assert set(one["peers"]) == set(PEERS) and sum(one["modes"].values()) == pytest.approx(1)
-    assert two["modes"] == {"zero": 1.0} and two["bits_per_value"] == (8 + 16) / 128
+    assert two["modes"] == {"zero": 1.0} and two["bits_per_value"] == (10 + 16) / 128
     assert made["mean_bits_per_value"] == pytest.approx((one["bits_per_value"] + two["bits_per_value"]) / 2)
     assert f"mean {made['mean_bits_per_value']:.3f} bits a value" in out
     drawing = ElementTree.parse(tmp_path / "a.svg").getroot()

@@ -1,20 +1,22 @@
 """Damaged tiles: the decoder ends with `DamagedTile` or with a tile of the right shape, never otherwise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from systolith.rtl.codec import tables
-from systolith.sim.codec import CodedTensor, DamagedTile, decode_tensor, decode_tile, encode_tensor, encode_tile
+from systolith.sim.codec import DamagedTile, decode_tensor, decode_tile, encode_tensor, encode_tile
 from systolith.sim.codec.symbols import CODE_LENGTHS
 from tests.codec_tiles import rectified, tiles
 
 Shape = tuple[int, int, int]
 
 
-def survives(coded: bytes, shape: Shape, centre: int) -> bool:
+def survives(coded: bytes, shape: Shape, centre: int, table_set: int) -> bool:
     """Whether it decodes; anything but a tile or `DamagedTile` is an error of the test."""
     try:
-        values = decode_tile(coded, shape, centre)
+        values = decode_tile(coded, shape, centre, table_set)
     except DamagedTile:
         return False
     assert values.shape == shape and values.dtype == np.uint8
@@ -29,24 +31,24 @@ def refused(entry: int, payload: bytes, shape: Shape, reason: str) -> None:
 def test_bit_flips() -> None:
     """Every bit of small tiles of all kinds."""
     tried = found = 0
-    for values, centre in tiles(5).values():
+    for values, centre, table_set in tiles(5).values():
         small = values[:4, :4, :12]
-        coded = bytearray(encode_tile(small, centre))
+        coded = bytearray(encode_tile(small, centre, table_set))
         for bit in range(8 * len(coded)):
             coded[bit // 8] ^= 1 << bit % 8
             tried += 1
-            found += not survives(bytes(coded), small.shape, centre)
+            found += not survives(bytes(coded), small.shape, centre, table_set)
             coded[bit // 8] ^= 1 << bit % 8
     assert tried > 2000 and found > tried / 10
 
 
 def test_cut_and_extended() -> None:
-    for values, centre in tiles(6).values():
-        coded = encode_tile(values, centre)
+    for values, centre, table_set in tiles(6).values():
+        coded = encode_tile(values, centre, table_set)
         for length in range(0, len(coded), max(1, len(coded) // 40)):
-            assert not survives(coded[:length], values.shape, centre)
-        assert not survives(coded + b"\0", values.shape, centre)
-        assert not survives(coded + b"\0\0", values.shape, centre)
+            assert not survives(coded[:length], values.shape, centre, table_set)
+        assert not survives(coded + b"\0", values.shape, centre, table_set)
+        assert not survives(coded + b"\0\0", values.shape, centre, table_set)
 
 
 def test_random_bytes() -> None:
@@ -55,7 +57,8 @@ def test_random_bytes() -> None:
         shape = tuple(numbers.integers(1, 7, 3).tolist())
         payload = numbers.bytes(2 * int(numbers.integers(0, 40)))
         entry = int(numbers.integers(16)) << 12 | len(payload) // 2
-        survives(entry.to_bytes(2, "little") + payload, shape, int(numbers.integers(256)))
+        survives(entry.to_bytes(2, "little") + payload, shape, int(numbers.integers(256)),
+                 int(numbers.integers(tables.TABLE_SETS)))
 
 
 def test_entries() -> None:
@@ -104,7 +107,7 @@ def test_rank_that_does_not_exist() -> None:
     """The escape has 256 places for 255 ranks."""
     shape = (1, 1, 8)
     escape = (255 << 8).to_bytes(2, "little")
-    mode = next(m for m in range(8) if CODE_LENGTHS[tables.CODE_OF[1][m][0]].max() == 16)
+    mode = next(m for m in range(8) if CODE_LENGTHS[tables.CODE_OF[tables.MAPS][m][0]].max() == 16)
     refused(mode << 12 | 1, escape, shape, "a rank that does not exist")
 
 
@@ -114,4 +117,4 @@ def test_tensor_with_missing_tiles() -> None:
     assert len(coded.tiles) > 2
     for wrong in (coded.tiles[:-1], [*coded.tiles, coded.tiles[-1]]):
         with pytest.raises(DamagedTile):
-            decode_tensor(CodedTensor(coded.shape, coded.tile, coded.centre, wrong))
+            decode_tensor(replace(coded, tiles=wrong))

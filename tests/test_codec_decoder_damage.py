@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from systolith.rtl.codec.tables import LANES, TABLE_MODES, TAG_CHANNELS
+from systolith.rtl.codec.tables import LANES, TABLE_MODES, TABLE_SETS, TAG_CHANNELS
 from systolith.sim.codec import streams
 from systolith.sim.codec.choose import Choice
 from systolith.sim.codec.encode import encode_tiles
 from tests.codec_bench import DecoderBench
-from tests.codec_reference import SHAPES, Cases, Coded
+from tests.codec_reference import SHAPES, Cases, Coded, coded
 from tests.codec_tiles import tiles
 
 SLOW = "SYSTOLITH_SLOW" in os.environ
@@ -51,11 +52,12 @@ def batches(seed: int, count: int) -> Iterator[list[Coded]]:
     while count > 0:
         shape = SHAPES[int(numbers.integers(len(SHAPES)))] if numbers.random() < 0.7 else (
             int(numbers.integers(1, 9)), int(numbers.integers(1, 9)), int(numbers.integers(1, 40)))
+        table_set = int(numbers.integers(TABLE_SETS))
         centre, size = int(numbers.choice([0, 128, 255, numbers.integers(256)])), min(count, 250)
         kinds = [str(numbers.choice(Cases.KINDS)) for _ in range(size)]
         values = np.stack([cases.values(shape, centre, kind).astype(np.uint8) for kind in kinds])
-        yield [Coded(coded, shape, centre, values[number].reshape(-1))
-               for number, coded in enumerate(encode_tiles(values, centre))]
+        yield [Coded(coded, shape, centre, values[number].reshape(-1), table_set)
+               for number, coded in enumerate(encode_tiles(values, centre, table_set))]
         count -= size
 
 
@@ -66,8 +68,9 @@ def test_round_trips(bench: DecoderBench) -> None:
             assert not got.error and np.array_equal(got.values, tile.original), (number, tile.shape)
 
 
+@pytest.mark.parametrize("table_set", range(TABLE_SETS))
 @pytest.mark.parametrize("rows", [1, 3])
-def test_modes(bench: DecoderBench, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modes(bench: DecoderBench, rows: int, table_set: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every table mode with sparse values, so with runs of all lengths; alone, and all of them in a tile."""
     numbers = np.random.default_rng(rows)
     shape = (20, rows, 21, 11)
@@ -76,8 +79,8 @@ def test_modes(bench: DecoderBench, rows: int, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(streams, "choose_modes", lambda *_, modes=modes, tag=tag: Choice(modes, np.full(20, tag)))
         for part in (0.1, 0.4, 0.6):
             values = np.where(numbers.random(shape) < part, numbers.integers(0, 20, shape), 7).astype(np.uint8)
-            given = [Coded(coded, shape[1:], 7, tile.reshape(-1))  # type: ignore[arg-type]
-                     for coded, tile in zip(encode_tiles(values, 7), values, strict=True)]
+            given = [Coded(coded, shape[1:], 7, tile.reshape(-1), table_set)  # type: ignore[arg-type]
+                     for coded, tile in zip(encode_tiles(values, 7, table_set), values, strict=True)]
             assert part > 0.1 or all(tile.coded[1] >> 4 == tag for tile in given)
             for tile, got in zip(given, bench.decode(given), strict=True):
                 assert not got.error and np.array_equal(got.values, tile.original), tag
@@ -88,9 +91,9 @@ def originals(count: int) -> list[Coded]:
     out: list[Coded] = []
     seed = 50
     while len(out) < count:
-        for values, centre in tiles(seed).values():
+        for values, centre, table_set in tiles(seed).values():
             small = values[:4, :4, :12]
-            out.append(Coded(encode_tiles(small[None], centre)[0], small.shape, centre))  # type: ignore[arg-type]
+            out.append(coded(small, centre, table_set))
         seed += 1
     return out[:count]
 
@@ -104,7 +107,7 @@ def test_bit_flips(bench: DecoderBench) -> None:
         number = int.from_bytes(tile.coded, "little")
         given = []
         for bit in range(8 * length):
-            given += [Coded((number ^ 1 << bit).to_bytes(length, "little"), tile.shape, tile.centre), whole]
+            given += [replace(tile, coded=(number ^ 1 << bit).to_bytes(length, "little")), whole]
         damaged += check(bench, given)
         tried += 8 * length
     assert tried > 500 and damaged > tried / 10
@@ -117,9 +120,8 @@ def test_last_units(bench: DecoderBench) -> None:
         entry = int.from_bytes(tile.coded[:2], "little")
         for units in (b"", b"\0\0", b"\0\0" * 2, b"\1\0", b"\0\x80", b"\0\0" * 8):
             for kept in range(len(tile.coded) - 6, len(tile.coded) + 1, 2):
-                coded = tile.coded[2:max(2, kept)] + units
-                given.append(Coded((entry & 0xF000 | len(coded) // 2).to_bytes(2, "little") + coded, tile.shape,
-                                   tile.centre))
+                payload = tile.coded[2:max(2, kept)] + units
+                given.append(replace(tile, coded=(entry & 0xF000 | len(payload) // 2).to_bytes(2, "little") + payload))
     assert check(bench, given) > 500
 
 
@@ -127,7 +129,7 @@ def test_entries(bench: DecoderBench) -> None:
     """Index entries of every kind."""
     for tile in originals(30)[::15]:
         entries = range(0, 1 << 16, 7 if SLOW else 97)
-        check(bench, [Coded(entry.to_bytes(2, "little") + tile.coded[2:], tile.shape, tile.centre)
+        check(bench, [replace(tile, coded=entry.to_bytes(2, "little") + tile.coded[2:])
                       for entry in entries])
 
 
@@ -141,5 +143,5 @@ def test_cut_and_random(bench: DecoderBench) -> None:
             units = int(numbers.integers(0, max(1, int(np.prod(shape)) // 2 + 2)))
             entry = int(numbers.integers(16)) << 12 | units
             coded = entry.to_bytes(2, "little") + numbers.bytes(2 * units)
-            given.append(Coded(coded, shape, int(numbers.integers(256))))
+            given.append(Coded(coded, shape, int(numbers.integers(256)), table_set=int(numbers.integers(TABLE_SETS))))
         check(bench, given, number, 25 if number % 2 else 0)

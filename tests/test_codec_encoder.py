@@ -7,13 +7,14 @@ import pytest
 
 from systolith.rtl.codec.encoder import Encoder
 from systolith.rtl.codec.encoder_tile import STEPS
-from systolith.rtl.codec.tables import TAG_CHANNELS
+from systolith.rtl.codec.tables import TABLE_SETS, TAG_CHANNELS
 from systolith.sim.codec import encode_tile
 from tests.codec_tiles import Tile, rectified, smooth, tiles
 from tests.streams import check, send, silent, simulate, stalls
 
 LANES = (8, 4, 2)
-Tiles = list[tuple[Tile, int]]
+Tiles = list[tuple[Tile, int] | tuple[Tile, int, int]]
+"""Values, centre, and set of tables where it is not one for the shape."""
 
 
 def steps(tile: Tile) -> int:
@@ -21,15 +22,21 @@ def steps(tile: Tile) -> int:
     return tile.shape[0] * tile.shape[1] * -(-tile.shape[2] // 8)
 
 
+def table_set(tile: Tile, *given: int) -> int:
+    """What a case says after the centre."""
+    return given[1] if given[1:] else int(tile.shape[0] == 1)
+
+
 def sizes(given: Tiles) -> list[dict[str, int]]:
     """What goes to the encoder's stream `tile`."""
-    return [{"h": tile.shape[0], "w": tile.shape[1], "c": tile.shape[2], "centre": centre} for tile, centre in given]
+    return [{"h": case[0].shape[0], "w": case[0].shape[1], "c": case[0].shape[2], "table_set": table_set(*case),
+             "centre": case[1]} for case in given]
 
 
 def words(given: Tiles, seed: int = 0) -> list[int]:
     """What goes to its stream `values`: a word a step, noise where there is no channel."""
     found = []
-    for tile, _ in given:
+    for tile, *_ in given:
         padded = np.random.default_rng(seed).integers(0, 256, (*tile.shape[:2], -(-tile.shape[2] // 8) * 8), np.uint8)
         padded[:, :, :tile.shape[2]] = tile
         found += [int.from_bytes(word.tobytes(), "little") for word in padded.reshape(-1, 8)]
@@ -39,8 +46,8 @@ def words(given: Tiles, seed: int = 0) -> list[int]:
 def expected(given: Tiles) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
     """Entries and words of payload from the model."""
     entries, payload = [], []
-    for tile, centre in given:
-        coded = encode_tile(tile, centre)
+    for case in given:
+        coded = encode_tile(case[0], case[1], table_set(*case))
         entry = int.from_bytes(coded[:2], "little")
         entries.append({"units": entry & 0xFFF, "tag": entry >> 12})
         pieces = [coded[k:k + 8] for k in range(2, len(coded), 8)]
@@ -83,6 +90,19 @@ def test_kinds_of_tiles(lanes: int) -> None:
     """Every kind of values, with every stream stalling."""
     small = [tile for tile in tiles(lanes + 10).values() if steps(tile[0]) < 16 * lanes]
     run(lanes, small, {"tile": 0.3, "values": 0.1, "entry": 0.3, "payload": 0.2}, seed=lanes)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_sets_of_tables(lanes: int) -> None:
+    """All of them with rows, columns and single pixels; averages go on over the rows."""
+    numbers = np.random.default_rng(lanes)
+    given: Tiles = []
+    for shape in ((4, 5, 9), (5, 1, 8), (1, 9, 12), (1, 1, 3), (2, 2, 8), (3, 12, 2)):
+        for number in range(TABLE_SETS):
+            tile = numbers.normal(90, 12, shape) + 30 * numbers.normal(0, 1, shape[2])
+            tile[numbers.random(shape) < 0.3] = 90
+            given.append((tile.clip(0, 255).astype(np.uint8), 90, number))
+    run(lanes, given)
 
 
 @pytest.mark.parametrize("slow", ["tile", "values", "entry", "payload"])
@@ -171,8 +191,8 @@ def test_late_units() -> None:
 def test_equally_long() -> None:
     """One mode for all channels that is taken to cost as much as one for each: each has its own."""
     given: Tiles = [(np.random.default_rng(seed).integers(0, 5, shape).astype(np.uint8), 0)
-                    for shape, seed in (((2, 2, 2), 843), ((3, 6, 2), 4), ((2, 3, 3), 101))]
-    assert all(encode_tile(*tile)[1] >> 4 == TAG_CHANNELS for tile in given)
+                    for shape, seed in (((2, 2, 2), 843), ((3, 6, 2), 4), ((2, 3, 3), 216))]
+    assert all(encode_tile(*case)[1] >> 4 == TAG_CHANNELS for case in given)
     run(2, given)
 
 
@@ -188,7 +208,7 @@ def largest() -> Tiles:
     wild = np.where(np.random.default_rng(2).random((16, 32, 8)) < 0.5, 0, 255).astype(np.uint8)
     given: Tiles = [(rectified((16, 32, 8), 1, 3), 0), (wild, 128), (rectified((32, 16, 1), 2), 0),
                     (rectified((512, 1, 8), 4, 1), 0), (rectified((1, 512, 3), 4, 1), 0), (wild[:, :16], 60)]
-    assert sum(steps(tile) == STEPS for tile, _ in given) == 5
+    assert sum(steps(tile) == STEPS for tile, *_ in given) == 5
     return given
 
 
@@ -213,7 +233,7 @@ def test_too_many_steps() -> None:
     dut = Encoder(8)
 
     async def overrun(ctx: Any) -> None:
-        await send(ctx, dut.tile, [{"h": 5, "w": 205, "c": 1, "centre": 0}])
+        await send(ctx, dut.tile, [{"h": 5, "w": 205, "c": 1, "table_set": 0, "centre": 0}])
         await send(ctx, dut.values, [0] * (STEPS + 1))
         for _ in range(5):
             await ctx.tick()

@@ -8,7 +8,7 @@ import pytest
 from systolith.rtl.codec.encoder_code import LATENCY as CODE_LATENCY
 from systolith.rtl.codec.encoder_code import CodePair
 from systolith.rtl.codec.encoder_rank import LATENCY, Contexts
-from systolith.rtl.codec.tables import CODE_OF, CONST, MODES, ZERO
+from systolith.rtl.codec.tables import CODE_OF, CONST, MODES, TABLE_SETS, ZERO
 from systolith.sim.codec.symbols import CODE_BITS, CODE_LENGTHS, predictions, symbols
 from tests.streams import plain, simulate
 
@@ -50,11 +50,11 @@ def test_contexts() -> None:
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("single", [0, 1])
-def test_codes(single: int) -> None:
+@pytest.mark.parametrize("table_set", range(TABLE_SETS))
+def test_codes(table_set: int) -> None:
     """In all modes; without runs."""
-    given = values(2500, 1 + single)
-    numbers = np.random.default_rng(single)
+    given = values(2500, 1 + table_set)
+    numbers = np.random.default_rng(table_set)
     modes = numbers.integers(0, 10, (len(given), 2)).tolist()
     firsts = (numbers.random(len(given)) < 0.3).astype(int).tolist()
     dut = CodePair()
@@ -66,9 +66,9 @@ def test_codes(single: int) -> None:
             return (8, value) if firsts[k] else (0, 0)
         if mode == ZERO:
             return 0, 0
-        prediction, context = predictions(MODES[single][mode][0], at(left), at(upper), centre)
+        prediction, context = predictions(MODES[table_set][mode][0], at(left), at(upper), centre)
         symbol = int(symbols(at(value), prediction, centre).item())
-        code = CODE_OF[single][mode][int(context.item())]
+        code = CODE_OF[table_set][mode][int(context.item())]
         return int(CODE_LENGTHS[code][symbol]), int(CODE_BITS[code][symbol])
 
     async def bench(ctx: Any) -> None:
@@ -80,7 +80,7 @@ def test_codes(single: int) -> None:
                           "spread": contexts[1], "two": {"begins": 0, "covered": 0},
                           "four": {"begins": 0, "covered": 0}, "is_centre": int(value == centre)}
                 for lane in range(2):
-                    ctx.set(dut.i[lane], {"symbol": symbol, "mode": modes[k][lane], "single": single,
+                    ctx.set(dut.i[lane], {"symbol": symbol, "mode": modes[k][lane], "table_set": table_set,
                                           "first": firsts[k], "active": 1, "centre": centre})
             if k >= CODE_LATENCY:
                 for lane in range(2):

@@ -134,7 +134,7 @@ def test_jpegls_example() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_jpegls_decodes(seed: int) -> None:
     """Pictures of all kinds come back, the last two long enough to halve the counts, also those of runs."""
-    pictures = [values.transpose(2, 0, 1).reshape(-1, values.shape[1]) for values, _ in tiles(seed).values()]
+    pictures = [values.transpose(2, 0, 1).reshape(-1, values.shape[1]) for values, *_ in tiles(seed).values()]
     sparse = np.random.default_rng(seed).integers(0, 40, (200, 30), np.uint8)
     for picture in (*pictures, np.where(sparse < 34, 50, sparse + 14), smooth((120, 60, 1), seed, 1 + seed)[:, :, 0]):
         assert Decoder(bit_string(picture), picture.shape[1], len(picture)).picture() == picture.tolist()
@@ -151,7 +151,7 @@ def test_jpegls_sizes() -> None:
 
 def test_escapes_have_their_length() -> None:
     """Codes are never longer than T.87's limit."""
-    for values, _ in tiles(3).values():
+    for values, *_ in tiles(3).values():
         codes = encode(values.transpose(2, 0, 1).reshape(-1, values.shape[1]))
         assert all(0 <= value < 1 << length and length <= 32 for value, length in codes)
 

@@ -33,7 +33,7 @@ def expected(instructions: list[Instruction]) -> tuple[Payloads, Payloads, Paylo
             steps += [{"address": first, "count": count, "last": int(k == len(firsts) - 1), "raw": i.raw}
                       for k, (first, count) in enumerate(zip(firsts, counts, strict=True))]
             if not i.raw:
-                tiles.append({"h": h, "w": w, "c": c, "centre": i.centre & 0xFF ^ 0x80})
+                tiles.append({"h": h, "w": w, "c": c, "table_set": i.table_set, "centre": i.centre & 0xFF ^ 0x80})
             order.append({"raw": i.raw, "values": h * w * c, "final": int(number == len(found) - 1)})
     return steps, tiles, order
 

@@ -10,7 +10,7 @@ from tests.codec_reference import Cases, Coded, coded
 from tests.streams import check, send, silent, simulate, stalls
 from tests.unpack_cases import padded
 
-TILE = ("rows", "columns", "channels", "size", "centre", "entry")
+TILE = ("rows", "columns", "channels", "size", "table_set", "centre", "entry")
 
 
 def cut(tiles: list[Coded], slots: int, seed: int | None) -> None:

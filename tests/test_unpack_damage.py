@@ -9,9 +9,9 @@ from tests.unpack_cases import Cases, Program, Sizes, padded
 from tests.unpack_run import run
 
 
-def _spoilt(cases: Cases, data: bytes, tile: Any, number: int) -> bytes | None:
+def _spoilt(cases: Cases, data: bytes, tile: Any, table_set: int, number: int) -> bytes | None:
     """A tile with a bit changed, or cut; None where it can still be decoded."""
-    before = Coded(data, tile.shape, 0)
+    before = Coded(data, tile.shape, 0, table_set=table_set)
     after = (cases.tiles.flipped, cases.tiles.cut)[number % 3 == 0](before)
     return None if after.values() is not None else padded(after)
 
@@ -29,7 +29,7 @@ def test_damaged_tiles(seed: int) -> None:
     coded_tiles = job.data
     spoilt = None
     while spoilt is None:
-        spoilt = _spoilt(cases, coded_tiles[-1], job.tiles[-1], seed)
+        spoilt = _spoilt(cases, coded_tiles[-1], job.tiles[-1], job.instruction.table_set, seed)
     job.data = [*coded_tiles[:-1], spoilt]
     run(program, seed=seed, often=0.1, damaged=bad)
 

@@ -82,7 +82,8 @@ def test_more_tiles_than_can_be_under_way() -> None:
 def _cycles(sizes: Sizes, count: int, kind: str, latency: int = 6, **shape: int) -> tuple[float, float]:
     """Cycles for each step of 8 values, of instructions of one tile each: of `count` of them, and of as many more."""
     fixed = {"rows": 2, "columns": 16, "channels": 16, "bands": 1, "across": 1} | shape
-    row = {"c_pixel": fixed["channels"], "c_row": fixed["channels"] * fixed["columns"], "centre": -128}
+    row = {"c_pixel": fixed["channels"], "c_row": fixed["channels"] * fixed["columns"], "table_set": 0,
+           "centre": -128}
     cycles = []
     for number in (count, 2 * count):
         cases = Cases(5, sizes)

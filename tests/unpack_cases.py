@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.rtl.codec.tables import TABLE_SETS
 from systolith.rtl.isa import TILE_STEPS, TILE_VALUES, UNPACK, Instruction
 from systolith.rtl.pager_ports import PageRequestKind as Kind
 from systolith.sim.golden.pager import Answer, PagerModel
@@ -206,13 +207,13 @@ class Cases:
                     f["rows"] * f["columns"] * -(-f["channels"] // 8) <= TILE_STEPS):
                 return f
 
-    def values(self, shape: tuple[int, int, int], centre: int, kind: str | None = None) -> Coded:
+    def values(self, shape: tuple[int, int, int], centre: int, table_set: int, kind: str | None = None) -> Coded:
         """A coded tile; now and then one of centres."""
         kind = kind or self.rng.choice((*TileCases.KINDS, "centre"))
         if kind == "centre":
-            return coded(np.full(shape, centre), centre)
-        return (raw if kind == "raw" else coded)(
-            self.tiles.values(shape, centre, "noise" if kind == "raw" else kind), centre)
+            return coded(np.full(shape, centre), centre, table_set)
+        values = self.tiles.values(shape, centre, "noise" if kind == "raw" else kind)
+        return raw(values, centre) if kind == "raw" else coded(values, centre, table_set)
 
     def stream(self, number: int, count: int, readers: int = 1, most: int = 400, kind: str | None = None,
                **fixed: Any) -> list[Job]:
@@ -221,12 +222,13 @@ class Cases:
         for index in range(count):
             f = self.shape(most) | {name: value for name, value in fixed.items() if name in UNPACK.fields}
             centre = fixed.get("centre", self.rng.choice((-128, 0, self.rng.randint(-128, 127))))
+            table_set = fixed.get("table_set", self.rng.randrange(TABLE_SETS))
             tiles = [self.values((f["rows"], f["columns_last"] if t == f["across"] - 1 else f["columns"],
-                                  f["channels"]), centre + 128, kind) for _ in range(f["bands"])
+                                  f["channels"]), centre + 128, table_set, kind) for _ in range(f["bands"])
                      for t in range(f["across"])]
             values = [np.array(tile.values()).reshape(tile.shape) for tile in tiles]
             for reader in range(readers):
-                i = self.place({**f, "centre": centre, "stream": number, "reader": reader,
+                i = self.place({**f, "centre": centre, "table_set": table_set, "stream": number, "reader": reader,
                                 "close": int(index == count - 1)}, fixed)
                 jobs[reader].append(Job(i, values))
             first = jobs[0][-1]

@@ -23,8 +23,9 @@ def _fields(e: Emitter, tag: int, node: Pack | Unpack, letter: str, place: Place
     across = -(-block.width // columns)
     return {"tag": tag, letter: place.at(block.y), "b": e.layout.pages, "rows": block.height, "bands": 1,
             "columns": columns, "columns_last": block.width - (across - 1) * columns, "across": across,
-            "channels": tensor.shape[2], "stream": e.layout.streams[stream], "centre": node.centre,
-            "close": int(block.end == tensor.shape[0]), "limit": e.layout.page_limit, "outside": e.layout.outside,
+            "channels": tensor.shape[2], "stream": e.layout.streams[stream], "table_set": node.table_set,
+            "centre": node.centre, "close": int(block.end == tensor.shape[0]), "limit": e.layout.page_limit,
+            "outside": e.layout.outside,
             f"{letter}_row": place.row, f"{letter}_pixel": place.pixel, **place.wrap(letter)}
 
 

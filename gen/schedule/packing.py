@@ -8,15 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.gen.graph import Graph, Tensor
+from systolith.rtl.codec.tables import MAPS
 from systolith.rtl.isa import TILE_STEPS, TILE_VALUES
+from systolith.sim.codec import codings
 from systolith.sim.codec.encode import ENTRY_BYTES, tile_bytes
 from systolith.sim.golden.execute import execute
 from systolith.sim.golden.pages import PIECE, tile_steps
 
 MOST_ROWS = 8
 """Rows of a tile at most: rows around a tile lie in memory as they are."""
-_CENTRES = 1 << 16
-"""Values of a sample that the choice of a centre looks at."""
+_LOOKED_AT = 1 << 16
+"""Values of a sample that the choice of a centre and of tables looks at."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Tiling:
     rows: int
     columns: int
     centre: int
+    table_set: int
     bytes: NDArray[np.int64]
 
 
@@ -44,17 +47,17 @@ class Packing:
     """Tiles are stored as they are: nothing is measured."""
     _values: list[dict[str, NDArray[Any]]] = field(default_factory=list)
     _known: dict[tuple[str, int], Tiling] = field(default_factory=dict)
-    _centres: dict[str, int] = field(default_factory=dict)
+    _codings: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def tiling(self, name: str, rows: int) -> Tiling:
         """The tensor in bands of so many rows."""
         if (name, rows) not in self._known:
             tensor, columns = self.graph.tensors[name], tile_columns(self.graph.tensors[name], rows)
             values = np.zeros((1, 1, 1, 1), np.uint8) if self.raw else self._of(name)
-            centre = 128 if self.raw else self._centre(name)
-            bands = [self._raw(tensor, rows, y) if self.raw else self._bytes(values[:, y:y + rows], columns, centre)
+            coding = (128, MAPS) if self.raw else self._coding(name)
+            bands = [self._raw(tensor, rows, y) if self.raw else self._bytes(values[:, y:y + rows], columns, coding)
                      for y in range(0, tensor.shape[0], rows)]
-            self._known[name, rows] = Tiling(rows, columns, centre, np.stack(bands, 1))
+            self._known[name, rows] = Tiling(rows, columns, *coding, np.stack(bands, 1))
         return self._known[name, rows]
 
     def best(self, name: str) -> Tiling:
@@ -71,16 +74,16 @@ class Packing:
             self._values = [execute(self.graph, sample) for sample in self.samples]
         return np.stack([values[name] for values in self._values]).view(np.uint8) ^ np.uint8(0x80)
 
-    def _centre(self, name: str) -> int:
-        """The zero point or the median, whichever codes shorter: unsigned."""
-        if name not in self._centres:
+    def _coding(self, name: str) -> tuple[int, int]:
+        """The centre, unsigned, and the set of tables that code shortest."""
+        if name not in self._codings:
             tensor, values = self.graph.tensors[name], self._of(name)
-            rows = max(1, min(len(values[0]), _CENTRES // (len(values) * tensor.shape[1] * tensor.shape[2])))
-            some, columns = values[:, :rows], tile_columns(tensor, 1)
-            centres = {tensor.zero_point + 128 & 0xFF, int(np.median(some))}
-            self._centres[name] = min(sorted(centres), key=lambda centre: sum(
-                int(self._bytes(some[:, y:y + 1], columns, centre).sum()) for y in range(rows)))
-        return self._centres[name]
+            rows = max(1, min(len(values[0]), _LOOKED_AT // (len(values) * tensor.shape[1] * tensor.shape[2])))
+            high = next(high for high in (4, 2, 1) if high <= rows and tile_columns(tensor, high))
+            some, columns = values[:, :rows], tile_columns(tensor, high)
+            self._codings[name] = min(codings(some, tensor.zero_point + 128 & 0xFF), key=lambda coding: sum(
+                int(self._bytes(some[:, y:y + high], columns, coding).sum()) for y in range(0, rows, high)))
+        return self._codings[name]
 
     @staticmethod
     def _raw(tensor: Tensor, rows: int, first: int) -> NDArray[np.int64]:
@@ -91,11 +94,11 @@ class Packing:
         return np.array([tiles + across * PIECE])
 
     @staticmethod
-    def _bytes(band: NDArray[np.uint8], columns: int, centre: int) -> NDArray[np.int64]:
+    def _bytes(band: NDArray[np.uint8], columns: int, coding: tuple[int, int]) -> NDArray[np.int64]:
         """Bytes of a band [samples, rows, positions, channels], a sample."""
         total = np.zeros(len(band), np.int64)
         for x in range(0, band.shape[2], columns):
-            lengths, _ = tile_bytes(np.ascontiguousarray(band[:, :, x:x + columns]), centre)
+            lengths, _ = tile_bytes(np.ascontiguousarray(band[:, :, x:x + columns]), *coding)
             total += -(-lengths // PIECE) * PIECE
         return total
 

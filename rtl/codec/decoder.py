@@ -12,7 +12,7 @@ from .decoder_queue import DecoderQueue
 from .decoder_units import WORD_BITS, DecoderUnits
 from .decoder_value import DecoderValue
 from .decoder_walk import DecoderWalk
-from .tables import MODE_BITS, UNIT_BITS, ZERO
+from .tables import MAPS, MODE_BITS, UNIT_BITS, ZERO
 
 BEATS = 64
 """Beats that wait for the output."""
@@ -33,7 +33,7 @@ class Decoder(wiring.Component):
     Tiles go to the slots in turns: the i-th one to slot i modulo `slots`, and its payload must come there. Slots take
     turns a step each, so one tile takes `period` cycles a step. A step waits until 32 units of the payload, or all that
     is left of it, have come; until the output has room; and for the channel's last value where a pixel's steps take
-    fewer than 6 cycles (7 where a tile has one row or one column).
+    fewer than 6 cycles (7 where averages are neighbours, or a tile has one column).
 
     A tile's output: its values in order, min(8, channels left) a step, in beats of up to `lanes`, then a beat `end`. A
     damaged tile has as many values, without meaning from the damage on; then the tile's payload is dropped up to
@@ -50,7 +50,7 @@ class Decoder(wiring.Component):
     Parameters
     ----------
     lanes: 2, 4 or 8. slots: tiles at the same time, 1 to 6 (from 2 with 8 lanes); with 8 lanes and 6 slots no step
-    of a map waits for the one before it. row_steps: columns * ceil(channels / 8) of a tile with more than one row must
+    of a map waits for the one before it. row_steps: columns * ceil(channels / 8) of a map with more than one row must
     be at most that; a power of two from 256 on.
 
     Members
@@ -120,9 +120,9 @@ class Decoder(wiring.Component):
             lane.taken.eq(units.taken[number] & ~ops[4].header), lane.real.eq(units.real[number]),
             lane.unit.eq(units.unit[number]),
             value.job.eq(job), value.symbol.eq(lane.o), value.raw.eq(ops[4].raw),
-            value.byte.eq(units.raw[8 * number:8 * number + 8]), value.first.eq(ops[4].first_column),
+            value.byte.eq(units.raw[8 * number:8 * number + 8]), value.first.eq(ops[4].first_column & ops[4].first_row),
             store.left[number].eq(value.value), store.skip[number].eq(value.skip),
-            store.upper[number].eq(Mux(ops[6].one_row, value.average, value.decoded)),
+            store.upper[number].eq(Mux(ops[6].table_set != MAPS, value.average, value.decoded)),
         ]
         return value.decoded, lane
 

@@ -5,10 +5,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .decoder_ops import Op, Sizes, below, distance
-from .tables import CONST, MODES, TABLE_MODES
+from .tables import CONST, MAPS, MODES, SET_BITS, TABLE_MODES, TABLE_SETS
 
 SEEN_BITS = 6
-CONTEXT_BITS = SEEN_BITS + 4
+CONTEXT_BITS = SEEN_BITS + 3 + SET_BITS
 
 
 class Neighbours(data.StructLayout):
@@ -35,7 +35,7 @@ class Job(data.StructLayout):
 def _is(modes: list[list[int]], table_set: Value, mode: Value) -> Value:
     """Whether `mode` of set `table_set` is in `modes`."""
     bits = sum(1 << (TABLE_MODES * number + mode) for number, chosen in enumerate(modes) for mode in chosen)
-    return Const(bits, 2 * TABLE_MODES).bit_select(Cat(mode[:3], table_set), 1)
+    return Const(bits, TABLE_SETS * TABLE_MODES).bit_select(Cat(mode[:3], table_set), 1)
 
 
 def _modes(predictor: str | None = None, run: int | None = None) -> list[list[int]]:
@@ -73,14 +73,14 @@ class DecoderContext(wiring.Component):
         left, upper, mode = Signal(8), Signal(8), known.mode
         m.d.comb += [
             left.eq(Mux(op.first_column, known.upper, known.left)),
-            upper.eq(Mux(op.first_row & ~op.one_row, known.left, known.upper)),
+            upper.eq(Mux(op.first_row & (op.table_set == MAPS), known.left, known.upper)),
         ]
         apart, twice_apart, both, middle = Signal(8), Signal(8), Signal(9), Signal(8)
         from_centre, later_from_centre, table, skipping = Signal(), Signal(), Signal(), Signal()
-        job, prediction, centre, place = Signal(Job()), Signal(8), Signal(8), Signal(4)
+        job, prediction, centre, place = Signal(Job()), Signal(8), Signal(8), Signal(3 + SET_BITS)
         constant = Signal()
         m.d.comb += [
-            from_centre.eq(_is(_modes("Z"), op.one_row, mode)), table.eq(mode < TABLE_MODES),
+            from_centre.eq(_is(_modes("Z"), op.table_set, mode)), table.eq(mode < TABLE_MODES),
             skipping.eq((known.skip != 0) & ~op.first_column), constant.eq((mode == CONST) & first),
         ]
         live = op.step & self.active
@@ -89,12 +89,12 @@ class DecoderContext(wiring.Component):
         m.d.sync += [
             apart.eq(difference), twice_apart.eq(difference), both.eq(total), middle.eq(op.centre),
             prediction.eq(Mux(from_centre | first, op.centre,
-                              Mux(_is(_modes("U"), op.one_row, mode), upper, total[1:]))),
-            centre.eq(op.centre), place.eq(Cat(mode[:3], op.one_row)), later_from_centre.eq(from_centre),
+                              Mux(_is(_modes("U"), op.table_set, mode), upper, total[1:]))),
+            centre.eq(op.centre), place.eq(Cat(mode[:3], op.table_set)), later_from_centre.eq(from_centre),
             job.parse.eq(live & table & ~skipping), job.constant.eq(live & constant),
             job.other.eq(Mux(mode == CONST, left, op.centre)), job.upper.eq(known.upper),
             job.skip.eq(Mux(skipping & table, known.skip - 1, 0)),
-            job.run.eq(Mux(_is(_modes(run=4), op.one_row, mode), op.run, op.run != 0)),
+            job.run.eq(Mux(_is(_modes(run=4), op.table_set, mode), op.run, op.run != 0)),
         ]
         with m.If(first | ~self.active):  # both neighbours are the centre; lanes have registers of their own
             m.d.sync += [apart.eq(0), both.eq(1), middle.eq(0)]

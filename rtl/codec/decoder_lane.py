@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .decoder_ops import Sizes
-from .tables import CODES, ESCAPE_ZEROS, LONGEST_CODE, RUN, UNIT_BITS, Z
+from .tables import CODE_BITS, CODES, ESCAPE_ZEROS, LONGEST_CODE, RUN, UNIT_BITS, Z
 
 
 class CodeClass(data.StructLayout):
@@ -38,7 +38,7 @@ class Turn(data.StructLayout):
     """What a stream does: it begins (`fill`), has a code of number `code` (`parse`) or 8 bits (`constant`)."""
 
     def __init__(self) -> None:
-        super().__init__({"fill": 1, "parse": 1, "constant": 1, "code": 5})
+        super().__init__({"fill": 1, "parse": 1, "constant": 1, "code": CODE_BITS})
 
 
 class Symbol(data.StructLayout):
@@ -73,7 +73,7 @@ class DecoderLane(wiring.Component):
         super().__init__({
             "turn": In(Turn()),
             "hungry": Out(1),
-            "entry": Out(9),
+            "entry": Out(4 + CODE_BITS),
             "found": In(CodeClass()),
             "taken": In(1),
             "real": In(1),

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from .decoder_context import CONTEXT_BITS, SEEN_BITS, Neighbours, context_number
 from .decoder_lane import CodeClass
 from .decoder_ops import ANY_COLLISION, IN_BLOCKS, WORD_UNITS, Op, Place, Sizes
-from .tables import CODE_OF, CODES, ESCAPE_ZEROS, LANES, MODE_BITS, MODES, TILE_VALUES, UNIT_BITS
+from .tables import CODE_BITS, CODE_OF, CODES, ESCAPE_ZEROS, LANES, MODE_BITS, MODES, TILE_VALUES, UNIT_BITS
 
 _LEFT_GROUP_BITS = (TILE_VALUES // 2 // LANES - 1).bit_length()
 """Left neighbours are there from two columns on, so for half as many channels."""
@@ -101,8 +101,8 @@ class DecoderTables(wiring.Component):
         self._lanes = lanes
         super().__init__({
             "context": In(data.ArrayLayout(CONTEXT_BITS, lanes)),
-            "code": Out(data.ArrayLayout(5, lanes)),
-            "entry": In(data.ArrayLayout(9, lanes)),
+            "code": Out(data.ArrayLayout(CODE_BITS, lanes)),
+            "entry": In(data.ArrayLayout(4 + CODE_BITS, lanes)),
             "found": Out(data.ArrayLayout(CodeClass(), lanes)),
         })
 
@@ -111,9 +111,9 @@ class DecoderTables(wiring.Component):
         codes = [CODE_OF[table_set][mode][context_number(predictor, seen)]
                  for table_set, table in enumerate(MODES) for mode, (predictor, _) in enumerate(table)
                  for seen in range(1 << SEEN_BITS)]
-        classes = [CodeClass.number(code, zeros, eighth)
-                   for eighth in range(2) for code in range(len(CODES)) for zeros in range(ESCAPE_ZEROS)]
-        m.submodules.codes = code_store = memory.Memory(shape=5, depth=len(codes), init=codes, attrs=IN_BLOCKS)
+        classes = [CodeClass.number(min(code, len(CODES) - 1), zeros, eighth)
+                   for eighth in range(2) for code in range(1 << CODE_BITS) for zeros in range(ESCAPE_ZEROS)]
+        m.submodules.codes = code_store = memory.Memory(shape=CODE_BITS, depth=len(codes), init=codes, attrs=IN_BLOCKS)
         for lane in range(self._lanes):
             m.submodules[f"classes_{lane}"] = class_store = memory.Memory(
                 shape=len(self.found[lane].as_value()), depth=len(classes), init=classes, attrs=IN_BLOCKS)

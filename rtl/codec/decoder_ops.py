@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from amaranth import Cat, Const, Mux, Value, unsigned
 from amaranth.lib import data
 
-from .tables import LANES, TILE_VALUES
+from .tables import LANES, SET_BITS, TILE_VALUES
 
 COUNT_BITS = TILE_VALUES.bit_length()
 ANY_COLLISION = {"no_rw_check": 1}
@@ -25,7 +25,7 @@ class Sizes:
     """Sizes of a decoder.
 
     `lanes`: values a cycle. `slots`: tiles that are decoded at the same time, each in its turn. `row_steps`: steps of
-    a row of a tile with more than one row. `ring`: units that a slot holds.
+    a row of a map with more than one row. `ring`: units that a slot holds.
     """
 
     lanes: int
@@ -69,6 +69,7 @@ class Tile(data.Struct):
     columns: unsigned(COUNT_BITS)
     channels: unsigned(COUNT_BITS)
     size: unsigned(COUNT_BITS)
+    table_set: unsigned(SET_BITS)
     centre: unsigned(8)
     entry: unsigned(16)
 
@@ -87,16 +88,16 @@ class Op(data.StructLayout):
     start: a tile begins; its payload has `units`. header: modes of a group are taken from the payload. fill: every
     stream takes its first unit. step: values of a group are decoded. skip: rest of the payload; with `check` it is
     the first such, `end` the last part of that. place: see `Place`. count: channels of the group from the first on
-    that have a stream. active: of these streams, those of this part. first_column, first_row, one_row: where the
-    pixel is. coded: not RAW and not all centre. uniform: all channels have `mode`. run: further values in this row,
-    at most 3. bad: the index entry cannot be.
+    that have a stream. active: of these streams, those of this part. first_column, first_row: where the pixel is.
+    table_set, centre: of the tile. coded: not RAW and not all centre. uniform: all channels have `mode`. run: further
+    values in this row, at most 3. bad: the index entry cannot be.
     """
 
     def __init__(self, sizes: Sizes) -> None:
-        flags = ("start", "header", "fill", "step", "skip", "check", "end", "first_column", "first_row", "one_row",
-                 "raw", "coded", "uniform", "bad")
+        flags = ("start", "header", "fill", "step", "skip", "check", "end", "first_column", "first_row", "raw",
+                 "coded", "uniform", "bad")
         super().__init__({**dict.fromkeys(flags, 1), "place": Place(sizes), "count": 4, "active": sizes.lanes,
-                          "mode": 4, "centre": 8, "run": 2, "units": UNIT_COUNT_BITS})
+                          "mode": 4, "table_set": SET_BITS, "centre": 8, "run": 2, "units": UNIT_COUNT_BITS})
 
 
 class Beat(data.StructLayout):

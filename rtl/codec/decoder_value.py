@@ -13,9 +13,9 @@ class DecoderValue(wiring.Component):
 
     Members
     -------
-    job, symbol: of the value. raw: it is not coded, and is `byte`. first: of its row, for the average.
+    job, symbol: of the value. raw: it is not coded, and is `byte`. first: of its channel, for the average.
     value, skip: a cycle later, combinational: the value, and how many of the channel to skip after it.
-    decoded, average: two cycles later: the value, and the average of its row with it.
+    decoded, average: two cycles later: the value, and the average of its channel with it.
     """
 
     job: In(Job())

@@ -6,7 +6,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .decoder_ops import COUNT_BITS, GROUP_BITS, UNIT_COUNT_BITS, Op, Place, Sizes, Tile
-from .tables import LANES, TABLE_MODES, TAG_CHANNELS, TAG_RAW, ZERO
+from .tables import LANES, MAPS, SET_BITS, TABLE_MODES, TAG_CHANNELS, TAG_RAW, ZERO
 
 LEFT_LATENCY, UPPER_LATENCY = 6, 7
 """Cycles from a step to one that can read its values as left neighbours, and as upper ones or averages."""
@@ -62,8 +62,8 @@ class DecoderWalk(wiring.Component):
         self._walk = data.StructLayout({
             "state": State, "going": 1, "rows": COUNT_BITS, "columns": COUNT_BITS, "channels": COUNT_BITS,
             "width": COUNT_BITS, "depth": COUNT_BITS, "group": GROUP_BITS, "position": sizes.row_bits, "centre": 8,
-            "mode": 4, "uniform": 1, "raw": 1, "coded": 1, "bad": 1, "first_row": 1, "first_column": 1, "one_row": 1,
-            "far": 1, "recent": max(1, self._far)})
+            "mode": 4, "uniform": 1, "raw": 1, "coded": 1, "bad": 1, "first_row": 1, "first_column": 1,
+            "table_set": SET_BITS, "far": 1, "recent": max(1, self._far)})
         self._walks = [Signal(self._walk, name=f"walk_{k}") for k in range(sizes.slots)]  # the last one has its turn
 
     def elaborate(self, platform: object) -> Module:
@@ -137,7 +137,7 @@ class DecoderWalk(wiring.Component):
             then.channels.eq(Mux(accepted | group & group_last, then.depth, Cat(now.channels[:3],
                                                                                  now.channels[3:] - group))),
             then.group.eq(Mux(accepted | group & group_last, 0, now.group + group)),
-            then.position.eq(Mux(accepted | row | column & now.one_row, 0, now.position + step)),
+            then.position.eq(Mux(accepted | row | column & (now.table_set != MAPS), 0, now.position + step)),
             then.first_row.eq(accepted | now.first_row & ~row),
             then.first_column.eq(accepted | Mux(column, column_last, now.first_column)),
         ]
@@ -172,8 +172,8 @@ class DecoderWalk(wiring.Component):
         ]
         with m.If(accepted):
             m.d.comb += [
-                then.centre.eq(tile.centre), then.one_row.eq(tile.rows == 1),
-                then.far.eq((tile.rows == 1) | (tile.columns == 1)),
+                then.centre.eq(tile.centre), then.table_set.eq(tile.table_set),
+                then.far.eq((tile.table_set != MAPS) | (tile.columns == 1)),
                 then.bad.eq(bad), then.raw.eq(raw), then.coded.eq(coded), then.recent.eq(0),
                 then.uniform.eq((tag != TAG_CHANNELS) | ~coded), then.mode.eq(Mux(coded, tag, ZERO)),
                 then.going.eq(0),
@@ -197,6 +197,6 @@ class DecoderWalk(wiring.Component):
             op.run.eq(Mux(now.columns[2:].any(), 3, Cat(~now.columns[0], ~now.columns[:2].xor()))),  # columns - 1
             op.active.eq(Cat(count > part * sizes.lanes + lane for lane in range(sizes.lanes))),
         ]
-        m.d.sync += [op[name].eq(now[name]) for name in ("first_column", "first_row", "one_row", "raw", "coded", "bad",
-                                                         "uniform", "mode", "centre")]
+        m.d.sync += [op[name].eq(now[name]) for name in ("first_column", "first_row", "table_set", "raw", "coded",
+                                                         "bad", "uniform", "mode", "centre")]
         m.d.comb += self.o.eq(op)

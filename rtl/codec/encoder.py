@@ -147,7 +147,7 @@ class Encoder(wiring.Component):
             symbol_room.take.eq(stored.o.ready),
             looked.i.payload.c.eq(given.tile.c), looked.i.payload.groups.eq(given.groups),
             looked.i.payload.steps.eq(given.steps), looked.i.payload.values.eq(given.values),
-            looked.i.payload.single.eq(given.tile.h == 1), looked.i.payload.centre.eq(given.tile.centre),
+            looked.i.payload.table_set.eq(given.tile.table_set), looked.i.payload.centre.eq(given.tile.centre),
             choices.i.valid.eq(choice.done), choices.i.payload.eq(choice.o),
         ]
         next_tile, goes = Signal(Chosen), Signal()

@@ -85,7 +85,7 @@ class ModeChoice(wiring.Component):
             m.submodules[f"sums_{pair}"] = sums = CostSums(2 * pair + 1)
             one, other = self.i.values[2 * pair], self.i.values[2 * pair + 1]
             m.d.comb += [
-                sums.odd.eq(self.i.pixel.odd), sums.single.eq(self.i.pixel.single), sums.centre.eq(self.i.centre),
+                sums.odd.eq(self.i.pixel.odd), sums.table_set.eq(self.i.pixel.table_set), sums.centre.eq(self.i.centre),
                 sums.i[0].eq(one), sums.i[1].eq(other), sums.look.eq(looks[2 * pair + 1]),
             ]
             rows.append(sums.o)

@@ -8,6 +8,7 @@ from .encoder_rank import rank_of
 from .encoder_statistics import delayed
 from .encoder_tile import RANK_CENTRE, Run, symbol_layout
 from .tables import (
+    CODE_BITS,
     CODE_OF,
     CODES,
     CONST,
@@ -16,7 +17,7 @@ from .tables import (
     MODE_BITS,
     MODES,
     RUN,
-    TABLE_MODES,
+    SET_BITS,
     Z,
 )
 
@@ -24,7 +25,7 @@ LATENCY = 7
 """Cycles from a symbol to its code."""
 
 _THRESHOLDS = 7
-_CODE_BITS, _LEAF_BITS = 5, 3
+_LEAF_BITS = 3
 
 
 class Leaf(data.Struct):
@@ -46,12 +47,12 @@ class Code(data.Struct):
 
 
 class CodeInput(data.Struct):
-    """A value: `first` of its channel; `active`: there is one. `single`: its tile has one row. `centre`: its tile's."""
+    """A value: `first` of its channel; `active`: there is one. `table_set`, `centre`: its tile's."""
 
     symbol: symbol_layout()
     mode: unsigned(MODE_BITS)
     centre: unsigned(8)
-    single: unsigned(1)
+    table_set: unsigned(SET_BITS)
     first: unsigned(1)
     active: unsigned(1)
 
@@ -120,8 +121,7 @@ class CodePair(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         roms = {
-            "codes": (_CODE_BITS, [CODE_OF[table_set][mode][context] for table_set in range(2)
-                                   for mode in range(TABLE_MODES) for context in range(16)]),
+            "codes": (CODE_BITS, [code for modes in CODE_OF for contexts in modes for code in contexts]),
             "classes": (_LEAF_BITS, [place for code in CODES for place in classes(code)]),
             "leaves": (Leaf.as_shape().size, [Leaf.const(leaf).as_value().value for code in CODES
                                               for leaf in leaves(code)]),
@@ -138,15 +138,15 @@ class CodePair(wiring.Component):
     def _lane(self, m: Module, lane: int, roms: dict) -> None:
         # Stage 1: what the mode means.
         came = self.i[lane]
-        select = Signal(4, name=f"select_{lane}", reset_less=True)
+        select = Signal(3 + SET_BITS, name=f"select_{lane}", reset_less=True)
         given, choice = Signal(CodeInput, name=f"given_{lane}", reset_less=True), Signal(
             _Choice, name=f"choice_{lane}", reset_less=True)
         symbol, mode = given.symbol, came.mode
         table, first_const = came.active & ~mode[3], came.active & came.first & (mode == CONST)
-        m.d.sync += [given.eq(came), select.eq(Cat(mode[:3], came.single)), choice.eq(0), choice.table.eq(table),
+        m.d.sync += [given.eq(came), select.eq(Cat(mode[:3], came.table_set)), choice.eq(0), choice.table.eq(table),
                      choice.value.eq(first_const), choice.nothing.eq(mode[3])]
-        with m.Switch(Cat(mode[:3], came.single)):
-            for number, (predictor, length) in enumerate((*MODES[0], *MODES[1])):
+        with m.Switch(Cat(mode[:3], came.table_set)):
+            for number, (predictor, length) in enumerate(mode for modes in MODES for mode in modes):
                 with m.Case(number):
                     m.d.sync += [choice.upper.eq(predictor == "U"), choice.centre.eq(predictor == "Z"),
                                  choice.two.eq(length == 2), choice.four.eq(length == 4)]
@@ -158,7 +158,7 @@ class CodePair(wiring.Component):
         with m.If(choice.nothing):
             m.d.sync += prediction.eq(0)
         value, centre, where = (Signal(width, name=f"{name}_{lane}", reset_less=True) for name, width in (
-            ("value", 8), ("centre", 8), ("where", 8)))
+            ("value", 8), ("centre", 8), ("where", 7 + SET_BITS)))
         m.d.sync += [value.eq(symbol.value), centre.eq(given.centre),
                      where.eq(Cat(Mux(choice.centre, symbol.spread, symbol.map), select))]
         m.d.comb += roms["codes"].addr.eq(where)
@@ -167,7 +167,7 @@ class CodePair(wiring.Component):
         consts, begins = delayed(m, choice.value, f"const_{lane}", 4), delayed(m, run.begins, f"begins_{lane}", 4)
         # Stage 4: the rank, of a constant channel the value; stage 5: its class; stage 6: its leaf.
         ranks = [Signal(8, name=f"rank_{lane}", reset_less=True, init=RANK_CENTRE)]
-        code = Signal(_CODE_BITS, name=f"code_{lane}", reset_less=True)
+        code = Signal(CODE_BITS, name=f"code_{lane}", reset_less=True)
         m.d.sync += [ranks[0].eq(rank_of(m, str(lane), value, prediction, centre, consts[2])),
                      code.eq(roms["codes"].data)]
         with m.If(centred[2]):

@@ -56,8 +56,8 @@ class Coder(wiring.Component):
         m.submodules.streams = streams = Streams(lanes)
         part, active, first, tile = self._walk(m)
         parts, actives = delayed(m, part, "pixel", 2 + LATENCY), delayed(m, active, "active", 2 + LATENCY)
-        firsts, singles, tags = (delayed(m, value, name, 2) for value, name in (
-            (first, "first"), (tile.single, "single"), (tile.choice.tag, "tag")))
+        firsts, sets, tags = (delayed(m, value, name, 2) for value, name in (
+            (first, "first"), (tile.table_set, "table_set"), (tile.choice.tag, "tag")))
         m.d.comb += [streams.part.eq(parts[-1]), streams.active.eq(actives[-1])]
         m.d.comb += [getattr(self, name).eq(getattr(streams, name)) for name in ("taken", "ends", "units")]
         for pair in range(lanes // 2):
@@ -65,7 +65,7 @@ class Coder(wiring.Component):
             for k in range(2):
                 lane, given = 2 * pair + k, Signal(CodeInput, name=f"given_{2 * pair + k}", reset_less=True)
                 own = self.modes.word_select(lane, MODE_BITS)
-                m.d.sync += [given.symbol.eq(self.symbols[lane]), given.single.eq(singles[1]),
+                m.d.sync += [given.symbol.eq(self.symbols[lane]), given.table_set.eq(sets[1]),
                              given.first.eq(firsts[1]), given.centre.eq(tile.centre),
                              given.active.eq(actives[1][lane] & parts[1].codes),
                              given.mode.eq(Mux(tags[1] == TAG_CHANNELS, own, tags[1]))]

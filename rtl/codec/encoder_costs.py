@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from .encoder_rank import bucket, fold_of
 from .encoder_statistics import Looked, delayed
 from .encoder_tile import FEW_PIXELS, MOST_PIXELS
-from .tables import BUCKETS, COSTS, MODES, TABLE_MODES
+from .tables import BUCKETS, COSTS, MODES, SET_BITS, TABLE_MODES, TABLE_SETS
 
 _LARGEST = max(cost for table in COSTS for mode in table for context in mode for cost in context)
 _COST_BITS = _LARGEST.bit_length()
@@ -27,7 +27,7 @@ class Look(data.Struct):
 
 
 def _modes_of(predictor: str) -> list[int]:
-    """The modes that have this predictor in one of the sets."""
+    """The modes that have this predictor in some set."""
     return [mode for mode in range(TABLE_MODES) if any(modes[mode][0] == predictor for modes in MODES)]
 
 
@@ -36,7 +36,7 @@ def _cost_table(predictor: str) -> list[int]:
     another."""
     return [sum(COSTS[table_set][mode][context][place] << _COST_BITS * slot
                 for slot, mode in enumerate(_modes_of(predictor)) if MODES[table_set][mode][0] == predictor)
-            for table_set in range(2) for context in range(16) for place in range(16)]
+            for table_set in range(TABLE_SETS) for context in range(16) for place in range(16)]
 
 
 class CostSums(wiring.Component):
@@ -48,7 +48,7 @@ class CostSums(wiring.Component):
 
     Members
     -------
-    i: values of two lanes. odd: the second is looked at. single: the tile has one row. centre: of the tile.
+    i: values of two lanes. odd: the second is looked at. table_set, centre: of the tile.
     look: what happens to the sums, five + `delay` cycles later.
     o: the sums that are cleared in this cycle.
     """
@@ -56,13 +56,13 @@ class CostSums(wiring.Component):
     def __init__(self, delay: int) -> None:
         self._delay = delay
         super().__init__({
-            "i": In(data.ArrayLayout(Looked, 2)), "odd": In(1), "single": In(1), "centre": In(8), "look": In(Look),
-            "o": Out(data.ArrayLayout(SUM_BITS, TABLE_MODES)),
+            "i": In(data.ArrayLayout(Looked, 2)), "odd": In(1), "table_set": In(SET_BITS), "centre": In(8),
+            "look": In(Look), "o": Out(data.ArrayLayout(SUM_BITS, TABLE_MODES)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        odds, singles = delayed(m, self.odd, "odd", 2), delayed(m, self.single, "single", 3)
+        odds, sets = delayed(m, self.odd, "odd", 2), delayed(m, self.table_set, "table_set", 3)
         chosen, contexts = Signal(Looked, reset_less=True), Signal(8, reset_less=True)
         m.d.sync += [chosen.eq(Mux(self.odd, self.i[1], self.i[0])),
                      contexts.eq(Mux(odds[2], *(Cat(one.map, one.spread) for one in (self.i[1], self.i[0]))))]
@@ -79,11 +79,12 @@ class CostSums(wiring.Component):
             m.d.sync += place.eq(bucket(rank))
             with m.If(centred):
                 m.d.sync += place.eq(CENTRE_BUCKET)
-            late = delayed(m, Cat(context, singles[3]), f"context_{predictor}", 1)[1]
+            late = delayed(m, Cat(context, sets[3]), f"context_{predictor}", 1)[1]
             address = delayed(m, Cat(place, late), f"address_{predictor}", self._delay)[-1]
             modes = _modes_of(predictor)
             m.submodules[f"costs_{predictor}"] = rom = memory.Memory(
-                shape=_COST_BITS * len(modes), depth=512, init=_cost_table(predictor), attrs={"rom_style": "block"})
+                shape=_COST_BITS * len(modes), depth=TABLE_SETS << 8, init=_cost_table(predictor),
+                attrs={"rom_style": "block"})
             port = rom.read_port()
             m.d.comb += port.addr.eq(address)
             for slot, mode in enumerate(modes):

@@ -22,6 +22,7 @@ from .encoder_tile import (
     ring_bits,
     symbol_layout,
 )
+from .tables import MAPS, SET_BITS
 
 COLUMN_BITS = (STEPS // 2 - 1).bit_length()
 _CHOICE_CYCLES = 24
@@ -38,8 +39,8 @@ def delayed(m: Module, value: Any, name: str, stages: int = 7) -> list:
 
 
 class Pixel(data.Struct):
-    """A pixel on its way; `first`, `last`: of these channels; `final`: of the tile. `single`: the tile has one row,
-    `narrow`: one column. `odd`: odd channels are looked at here, else even ones,
+    """A pixel on its way; `first`, `last`: of these channels; `final`: of the tile. `narrow`: the tile has
+    one column. `odd`: odd channels are looked at here, else even ones,
     where it is `early`. `over`: the channels are done with, it is not only the first of two looks at them."""
 
     valid: unsigned(1)
@@ -49,7 +50,7 @@ class Pixel(data.Struct):
     first: unsigned(1)
     last: unsigned(1)
     final: unsigned(1)
-    single: unsigned(1)
+    table_set: unsigned(SET_BITS)
     narrow: unsigned(1)
     odd: unsigned(1)
     early: unsigned(1)
@@ -164,7 +165,7 @@ class Statistics(wiring.Component):
             now.last.eq(now.right_edge & (y + 1 == shape.h)), now.over.eq(now.last & (again | ~twice)),
             now.final.eq(now.over & (missing == 0)),
             now.odd.eq(number[0] ^ again), now.early.eq(~number[-1]),
-            now.single.eq(shape.h == 1), now.narrow.eq(shape.w == 1),
+            now.table_set.eq(shape.table_set), now.narrow.eq(shape.w == 1),
         ]
         with m.If(cycles != 0):
             m.d.sync += cycles.eq(cycles - 1)
@@ -210,14 +211,14 @@ class Statistics(wiring.Component):
             "given", "before", "average"))
         same = Signal(name=f"same_{lane}", reset_less=True)
         error, nearer = Signal(signed(9), name=f"error_{lane}"), Signal(8, name=f"nearer_{lane}")
+        upper = Mux(pixel.table_set != MAPS, average, Mux(pixel.top | pixel.narrow, before, line))
         m.d.comb += [
             error.eq(value - average),
             nearer.eq((Cat(1, average) + Cat(error[1], error[2:], error[8].replicate(2)))[1:]),  # + (error + 2) >> 2
         ]
         m.d.sync += [
-            before.eq(value), average.eq(Mux(pixel.left_edge | ~pixel.valid, value, nearer)), given.eq(value),
-            contexts.i.left.eq(Mux(pixel.left_edge & ~pixel.top & ~pixel.narrow, line, before)),
-            contexts.i.upper.eq(Mux(pixel.single, average, Mux(pixel.top | pixel.narrow, before, line))),
+            before.eq(value), average.eq(Mux(pixel.first | ~pixel.valid, value, nearer)), given.eq(value),
+            contexts.i.left.eq(Mux(pixel.left_edge, upper, before)), contexts.i.upper.eq(upper),
             same.eq(pixel.first | (value == before)),
         ]
         return given, same

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from amaranth import Const, Value, unsigned
 from amaranth.lib import data
 
-from .tables import LANES, TILE_VALUES
+from .tables import LANES, SET_BITS, TILE_VALUES
 
 STEPS = 512
 """Most steps of a tile that the encoder takes: rows x columns x ceil(channels / 8)."""
@@ -33,11 +33,13 @@ UNIT_NUMBER_BITS = (LANES * (STEPS + 2)).bit_length()
 
 
 class Tile(data.Struct):
-    """Rows, columns and channels of a tile, each at least 1, and its tensor's centre."""
+    """Rows, columns and channels of a tile, each at least 1, and its tensor's set of tables and
+    centre."""
 
     h: unsigned(SIDE_BITS)
     w: unsigned(SIDE_BITS)
     c: unsigned(DIMENSION_BITS)
+    table_set: unsigned(SET_BITS)
     centre: unsigned(8)
 
 
@@ -58,14 +60,14 @@ class Choice(data.Struct):
 
 
 class Chosen(data.Struct):
-    """A tile whose modes are known; `single`: it has one row."""
+    """A tile whose modes are known."""
 
     centre: unsigned(8)
     c: unsigned(DIMENSION_BITS)
     groups: unsigned(GROUP_BITS)
     steps: unsigned(STEP_BITS)
     values: unsigned(DIMENSION_BITS)
-    single: unsigned(1)
+    table_set: unsigned(SET_BITS)
     choice: Choice
 
 

@@ -2,7 +2,7 @@
 
 from .decode import DamagedTile, decode_tile
 from .encode import encode_tile
-from .tensor import CodedTensor, choose_centre, decode_tensor, default_tile, encode_tensor, measure_tensor
+from .tensor import CodedTensor, choose_coding, codings, decode_tensor, default_tile, encode_tensor, measure_tensor
 
-__all__ = ["CodedTensor", "DamagedTile", "choose_centre", "decode_tensor", "decode_tile", "default_tile",
+__all__ = ["CodedTensor", "DamagedTile", "choose_coding", "codings", "decode_tensor", "decode_tile", "default_tile",
            "encode_tensor", "encode_tile", "measure_tensor"]

@@ -37,10 +37,9 @@ def looked_at(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return (pixel % 2 == np.arange(channels) % 2) & (pixel < MOST_PIXELS)
 
 
-def estimated_costs(values: Values, left: Values, upper: Values, centre: int) -> NDArray[np.int64]:
+def estimated_costs(values: Values, left: Values, upper: Values, centre: int, table_set: int) -> NDArray[np.int64]:
     """What each table mode is taken to cost each channel, of the values that are looked at: [tiles, channels, modes],
     in 1 / COST_BITS bit."""
-    table_set = int(values.shape[1] == 1)
     seen = looked_at(values.shape[1:])
     costs = np.zeros((*values.shape[::3], TABLE_MODES), np.int64)
     for predictor in {predictor for predictor, _ in MODES[table_set]}:
@@ -53,10 +52,10 @@ def estimated_costs(values: Values, left: Values, upper: Values, centre: int) ->
     return costs
 
 
-def choose_modes(values: Values, left: Values, upper: Values, centre: int) -> Choice:
+def choose_modes(values: Values, left: Values, upper: Values, centre: int, table_set: int) -> Choice:
     """ZERO and CONST where they can be; else the mode of least cost, the first of equals. One table for all channels
     where that is taken to be cheaper than to name one for each."""
-    costs = estimated_costs(values, left, upper, centre)
+    costs = estimated_costs(values, left, upper, centre, table_set)
     zero = (values == centre).all((1, 2))
     const = (values == values[:, :1, :1]).all((1, 2))
     own = np.where(zero, 0, np.where(const, _CONSTANT, costs.min(2)))

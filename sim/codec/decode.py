@@ -11,6 +11,7 @@ from systolith.rtl.codec.tables import (
     HELD_BITS,
     LANES,
     LONGEST_CODE,
+    MAPS,
     MODE_BITS,
     MODES,
     RUN,
@@ -52,8 +53,8 @@ class _Lane:
         return value
 
 
-def decode_tile(coded: bytes, shape: tuple[int, int, int], centre: int) -> NDArray[np.uint8]:
-    """The tile [rows, columns, channels] from its index entry and payload.
+def decode_tile(coded: bytes, shape: tuple[int, int, int], centre: int, table_set: int = MAPS) -> NDArray[np.uint8]:
+    """The tile [rows, columns, channels] from its index entry and payload, with the tables of this set.
 
     DamagedTile where `encode_tile` cannot have made the bytes, as far as the hardware tells: never another error.
     """
@@ -74,7 +75,7 @@ def decode_tile(coded: bytes, shape: tuple[int, int, int], centre: int) -> NDArr
     modes, header = _modes(tag, units, shape[2])
     if modes is None:
         return np.full(shape, centre, np.uint8)
-    return np.array(_values(units[header:], modes, shape, centre), np.uint8).reshape(shape)
+    return np.array(_values(units[header:], modes, shape, centre, table_set), np.uint8).reshape(shape)
 
 
 def _modes(tag: int, units: list[int], channels: int) -> tuple[list[int] | None, int]:
@@ -96,7 +97,8 @@ def _modes(tag: int, units: list[int], channels: int) -> tuple[list[int] | None,
     return modes[:channels], header
 
 
-def _values(units: list[int], modes: list[int], shape: tuple[int, int, int], centre: int) -> list[int]:
+def _values(units: list[int], modes: list[int], shape: tuple[int, int, int], centre: int,
+            table_set: int) -> list[int]:
     height, width, channels = shape
     lanes = [_Lane() for _ in range(LANES)]
     supply = iter(units)
@@ -114,15 +116,15 @@ def _values(units: list[int], modes: list[int], shape: tuple[int, int, int], cen
                 for c in range(first, last):
                     here = len(out)
                     left = out[here - channels] if x else centre
-                    upper = (averages[c] if height == 1 else out[here - width * channels] if y else left) \
+                    upper = (averages[c] if table_set != MAPS else out[here - width * channels] if y else left) \
                         if x or y else centre
                     if not x and y:
                         left = upper
-                    value = _value(lanes[c - first], modes[c], left, upper, centre, x, skips, c, shape)
+                    value = _value(lanes[c - first], modes[c], left, upper, centre, x, skips, c, width, table_set)
                     if modes[c] == CONST:
                         value = lanes[c - first].consume(8) if not (x or y) else left
                     out.append(value)
-                    averages[c] += (value - averages[c] + 2) >> 2 if x else value - averages[c]
+                    averages[c] += (value - averages[c] + 2) >> 2 if x or y else value - averages[c]
     if next(supply, None) is not None:
         raise DamagedTile("units that no stream takes")
     if any(lane.buffer for lane in lanes):
@@ -131,14 +133,13 @@ def _values(units: list[int], modes: list[int], shape: tuple[int, int, int], cen
 
 
 def _value(lane: _Lane, mode: int, left: int, upper: int, centre: int, x: int, skips: list[int], c: int,
-           shape: tuple[int, int, int]) -> int:
+           width: int, table_set: int) -> int:
     """The next value of a channel; counts down its run."""
     if mode >= TABLE_MODES:
         return centre
     if x and skips[c]:
         skips[c] -= 1
         return centre
-    table_set = int(shape[0] == 1)
     predictor, run = MODES[table_set][mode]
     left_far, upper_far = abs(left - centre), abs(upper - centre)
     if predictor == "Z":
@@ -149,7 +150,7 @@ def _value(lane: _Lane, mode: int, left: int, upper: int, centre: int, x: int, s
         prediction = upper if predictor == "U" else (left + upper + 1) >> 1
     symbol = _symbol(lane, CODE_OF[table_set][mode][context])
     if symbol == RUN:
-        skips[c] = min(run, shape[1] - x) - 1
+        skips[c] = min(run, width - x) - 1
     return centre if symbol < 0 else _unfold(symbol, prediction, centre)
 
 

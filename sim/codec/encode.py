@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.rtl.codec.tables import MODE_BITS, TAG_CHANNELS, TAG_RAW, TILE_VALUES, UNIT_BITS
+from systolith.rtl.codec.tables import MAPS, MODE_BITS, TAG_CHANNELS, TAG_RAW, TILE_VALUES, UNIT_BITS
 
 from .streams import MODES_A_UNIT, Codes, code_tiles, header_units, lane_steps, unit_order
 
@@ -13,13 +13,13 @@ TAG_SHIFT = 12
 """An index entry: number of units, and above this bit the tag."""
 
 
-def encode_tile(values: NDArray[np.uint8], centre: int) -> bytes:
-    """Index entry and payload of one tile [rows, columns, channels].
+def encode_tile(values: NDArray[np.uint8], centre: int, table_set: int = MAPS) -> bytes:
+    """Index entry and payload of one tile [rows, columns, channels], with the tables of one of TABLE_SETS sets.
 
     ValueError where the tile is empty or larger than TILE_VALUES.
     """
     check_shape(values.shape)
-    return encode_tiles(values[None], centre)[0]
+    return encode_tiles(values[None], centre, table_set)[0]
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
@@ -28,9 +28,9 @@ def check_shape(shape: tuple[int, ...]) -> None:
         raise ValueError(f"a tile must have three axes and 1 to {TILE_VALUES} values, not shape {tuple(shape)}")
 
 
-def encode_tiles(values: NDArray[np.uint8], centre: int) -> list[bytes]:
+def encode_tiles(values: NDArray[np.uint8], centre: int, table_set: int = MAPS) -> list[bytes]:
     """Index entry and payload of each of a batch of tiles [tiles, rows, columns, channels]."""
-    codes = code_tiles(values, centre)
+    codes = code_tiles(values, centre, table_set)
     lengths, bits = lane_steps(codes.lengths), lane_steps(codes.bits)
     order = unit_order(lengths, values.shape[3])
     headers = header_units(codes.tags, codes.modes)
@@ -62,9 +62,9 @@ def fits(units: NDArray[np.int64] | int, values: int) -> NDArray[np.bool_] | boo
     return UNIT_BYTES * units < values
 
 
-def tile_bytes(values: NDArray[np.uint8], centre: int) -> tuple[NDArray[np.int64], Codes]:
+def tile_bytes(values: NDArray[np.uint8], centre: int, table_set: int = MAPS) -> tuple[NDArray[np.int64], Codes]:
     """Length of what `encode_tiles` makes of each tile, and the codes, without the work of packing them."""
-    codes = code_tiles(values, centre)
+    codes = code_tiles(values, centre, table_set)
     units = unit_order(lane_steps(codes.lengths), values.shape[3]).units + header_units(codes.tags, codes.modes)
     size = values[0].size
     return np.where(fits(units, size), UNIT_BYTES * units, size) + ENTRY_BYTES, codes

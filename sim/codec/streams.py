@@ -10,6 +10,7 @@ from systolith.rtl.codec.tables import (
     CONST,
     HELD_BITS,
     LANES,
+    MAPS,
     MODES,
     TABLE_MODES,
     TAG_CHANNELS,
@@ -37,12 +38,11 @@ class Codes:
     tags: NDArray[np.intp]
 
 
-def code_tiles(values: NDArray[np.uint8], centre: int) -> Codes:
+def code_tiles(values: NDArray[np.uint8], centre: int, table_set: int = MAPS) -> Codes:
     """Chooses the modes and codes every value of a batch of tiles [tiles, rows, columns, channels]."""
     signed = values.astype(np.int16)
-    left, upper = neighbours(signed, centre)
-    choice = choose_modes(signed, left, upper, centre)
-    table_set = int(values.shape[1] == 1)
+    left, upper = neighbours(signed, centre, table_set)
+    choice = choose_modes(signed, left, upper, centre, table_set)
     modes = choice.modes[:, None, None]
     lengths, bits = np.zeros(values.shape, np.int64), np.zeros(values.shape, np.int64)
     for predictor, length in set(MODES[table_set]):

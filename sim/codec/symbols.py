@@ -6,7 +6,7 @@ All arrays are [tiles, rows, columns, channels].
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.rtl.codec.tables import BUCKETS, CODES, ESCAPE_ZEROS, LONGEST_CODE, RUN, Z_THRESHOLDS, Z
+from systolith.rtl.codec.tables import BUCKETS, CODES, ESCAPE_ZEROS, LONGEST_CODE, MAPS, RUN, Z_THRESHOLDS, Z
 
 Values = NDArray[np.int16]
 
@@ -21,20 +21,19 @@ RANK_BUCKET = np.append(np.digitize(np.arange(RANKS), BUCKETS), CENTRE_BUCKET).a
 """Bucket of a rank, or of `Z_SYMBOL`."""
 
 
-def neighbours(values: Values, centre: int) -> tuple[Values, Values]:
-    """Left and upper neighbour of each value; in tiles of one row the upper one is a running average of the channel."""
+def neighbours(values: Values, centre: int, table_set: int) -> tuple[Values, Values]:
+    """Left and upper neighbour of each value; but for maps the upper one is a running average of the channel."""
     _, height, width, _ = values.shape
     left, upper = np.full_like(values, centre), np.full_like(values, centre)
     left[:, :, 1:] = values[:, :, :-1]
     upper[:, 1:] = values[:, :-1]
-    left[:, 1:, 0] = upper[:, 1:, 0]
     upper[:, 0, 1:] = left[:, 0, 1:]
-    if height == 1 and width > 1:
+    if table_set != MAPS:
         average = values[:, 0, 0]
-        for x in range(1, width):
-            if x > 1:
-                average = average + ((values[:, 0, x - 1] - average + 2) >> 2)
-            upper[:, 0, x] = average
+        for place in range(1, height * width):
+            upper[:, place // width, place % width] = average
+            average = average + ((values[:, place // width, place % width] - average + 2) >> 2)
+    left[:, 1:, 0] = upper[:, 1:, 0]
     return left, upper
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.rtl.codec.tables import LANES, TAG_RAW, TILE_VALUES
+from systolith.rtl.codec.tables import LANES, MAPS, TABLE_SETS, TAG_RAW, TILE_VALUES
 
 from .decode import DamagedTile, decode_tile
 from .encode import ENTRY_BYTES, encode_tiles, tile_bytes
@@ -65,6 +66,7 @@ class CodedTensor:
     shape: Shape
     tile: Shape
     centre: int
+    table_set: int
     tiles: list[bytes]
 
     @property
@@ -73,12 +75,14 @@ class CodedTensor:
         return 8 * sum(map(len, self.tiles)) / int(np.prod(self.shape))
 
 
-def encode_tensor(values: NDArray[np.uint8], centre: int, tile: Shape | None = None) -> CodedTensor:
+def encode_tensor(values: NDArray[np.uint8], centre: int, table_set: int = MAPS,
+                  tile: Shape | None = None) -> CodedTensor:
     """Cuts a tensor [rows, columns, channels] into tiles and codes them."""
     shape = _shape(values)
     tile = tile or default_tile(shape)
-    tiles = [coded for part in batches(shape, tile) for coded in encode_tiles(stack(values[part], tile), centre)]
-    return CodedTensor(shape, tile, centre, tiles)
+    tiles = [coded for part in batches(shape, tile)
+             for coded in encode_tiles(stack(values[part], tile), centre, table_set)]
+    return CodedTensor(shape, tile, centre, table_set, tiles)
 
 
 def decode_tensor(coded: CodedTensor) -> NDArray[np.uint8]:
@@ -91,7 +95,8 @@ def decode_tensor(coded: CodedTensor) -> NDArray[np.uint8]:
         for y in range(0, target.shape[0], h):
             for x in range(0, target.shape[1], w):
                 for z in range(0, target.shape[2], c):
-                    target[y:y + h, x:x + w, z:z + c] = decode_tile(next(tiles, b""), (h, w, c), coded.centre)
+                    target[y:y + h, x:x + w, z:z + c] = decode_tile(
+                        next(tiles, b""), (h, w, c), coded.centre, coded.table_set)
     if next(tiles, None) is not None:
         raise DamagedTile("more tiles than the tensor has")
     return values
@@ -107,14 +112,15 @@ class Measured:
     modes: NDArray[np.int64]
 
 
-def measure_tensor(values: NDArray[np.uint8], centre: int, tile: Shape | None = None) -> Measured:
+def measure_tensor(values: NDArray[np.uint8], centre: int, table_set: int = MAPS,
+                   tile: Shape | None = None) -> Measured:
     """What `encode_tensor` needs, without packing."""
     shape = _shape(values)
     tile = tile or default_tile(shape)
     size, modes = 0, np.zeros(TAG_RAW + 1, np.int64)
     for part in batches(shape, tile):
         tiles = stack(values[part], tile)
-        lengths, codes = tile_bytes(tiles, centre)
+        lengths, codes = tile_bytes(tiles, centre, table_set)
         size += int(lengths.sum())
         each = tiles[0].size // tiles.shape[3]
         chosen = codes.modes.copy()
@@ -123,10 +129,16 @@ def measure_tensor(values: NDArray[np.uint8], centre: int, tile: Shape | None = 
     return Measured(values.size, size, modes)
 
 
-def choose_centre(values: NDArray[np.uint8], zero_point: int) -> int:
-    """The centre that a compiler gives a tensor: its zero point or, where that codes shorter, the median."""
-    median = int(np.median(values))
-    return min((zero_point, median), key=lambda centre: measure_tensor(values, centre).bytes)
+def codings(values: NDArray[np.uint8], zero_point: int) -> list[tuple[int, int]]:
+    """Centres and sets of tables that a compiler tries for a tensor. Centres: its zero point, the median, the most
+    frequent value."""
+    centres = zero_point, int(np.median(values)), int(np.bincount(values.ravel()).argmax())
+    return list(product(dict.fromkeys(centres), range(TABLE_SETS)))
+
+
+def choose_coding(values: NDArray[np.uint8], zero_point: int) -> tuple[int, int]:
+    """The centre and the set of tables with which a tensor is shortest; the first of equals."""
+    return min(codings(values, zero_point), key=lambda coding: measure_tensor(values, *coding).bytes)
 
 
 def _shape(values: NDArray[np.uint8]) -> Shape:

@@ -68,7 +68,7 @@ class Pages:
         self.pager = PagerModel(config.pages, config.outside_pages if config.external_bytes else 0, STREAMS, READERS)
         self._writers: dict[int, _Place] = {}
         self._readers: dict[tuple[int, int], _Place] = {}
-        self._coded: dict[tuple[bytes, tuple[int, int, int], int], NDArray[np.uint8]] = {}  # to be decoded at once
+        self._coded: dict[tuple[bytes, tuple[int, int, int], int, int], NDArray[np.uint8]] = {}  # to be decoded at once
         self.tiles = self.zero_tiles = 0
         self.outside_read = self.outside_written = 0
         """Bytes of pages outside."""
@@ -83,8 +83,8 @@ class Pages:
             self._writers[i.stream] = _Place()
         for places in _tiles(i, i.a, i.a_row, i.a_pixel, i.a_end, i.a_ring):
             tile, centre = self._memory[places] ^ np.uint8(_SIGN), i.centre & 0xFF ^ _SIGN
-            coded = raw_tile(tile) if i.raw else encode_tile(tile, centre)
-            self._coded[coded, tile.shape, centre] = tile
+            coded = raw_tile(tile) if i.raw else encode_tile(tile, centre, i.table_set)
+            self._coded[coded, tile.shape, centre, i.table_set] = tile
             self._write(i, coded.ljust(-(-len(coded) // PIECE) * PIECE, b"\0"))
         if i.close:
             self._ask(i, Kind.FINISH)
@@ -99,10 +99,10 @@ class Pages:
             first = self._read(i, PIECE)
             length = tile_length(int.from_bytes(first[:ENTRY_BYTES], "little"), places.size)
             coded = (first + self._read(i, max(-(-length // PIECE) - 1, 0) * PIECE))[:length]
-            tile = self._coded.get((coded, places.shape, centre))  # type: ignore[arg-type]
+            tile = self._coded.get((coded, places.shape, centre, i.table_set))  # type: ignore[arg-type]
             if tile is None:
                 try:
-                    tile = decode_tile(coded, places.shape, centre)  # type: ignore[arg-type]
+                    tile = decode_tile(coded, places.shape, centre, i.table_set)  # type: ignore[arg-type]
                 except DamagedTile as error:
                     raise _stop(ErrorCode.DAMAGED_STREAM, i.tag, str(error)) from None
             self._memory[places] = tile ^ np.uint8(_SIGN)

@@ -2,7 +2,7 @@
 
 from systolith.rtl.codec.decoder_ops import Sizes
 from systolith.rtl.codec.decoder_walk import LEFT_LATENCY, UPPER_LATENCY
-from systolith.rtl.codec.tables import LANES
+from systolith.rtl.codec.tables import LANES, MAPS
 from systolith.rtl.unpack_lines import LINES
 from systolith.rtl.unpack_unit import SLOTS
 
@@ -109,7 +109,7 @@ class UnpackUnit(Unit):
 
     def _stretch(self, i: Fields, columns: int) -> float:
         """Turns of a step: a value's neighbours must be decoded before it."""
-        latency = UPPER_LATENCY if i.rows == 1 or columns == 1 else LEFT_LATENCY
+        latency = UPPER_LATENCY if i.table_set != MAPS or columns == 1 else LEFT_LATENCY
         between = -(-latency // self._sizes.period) - 1
         return max(1, (between + 1) / min(-(-i.channels // LANES), between + 1, 4))
 
