@@ -9,7 +9,7 @@ from .encoder_coder import Coder
 from .encoder_load import TileLoader
 from .encoder_output import TileOutput
 from .encoder_queue import TileQueue
-from .encoder_room import Room
+from .encoder_room import Room, SymbolRoom
 from .encoder_statistics import Statistics
 from .encoder_tile import (
     CODED_STEPS,
@@ -24,6 +24,7 @@ from .encoder_tile import (
     Stored,
     Tile,
     check_lanes,
+    phase_bits,
     ring_bits,
     symbol_layout,
 )
@@ -133,14 +134,14 @@ class Encoder(wiring.Component):
         m.submodules.looked = looked = TileQueue(Chosen, _TILES)
         m.submodules.choices = choices = TileQueue(Choice, 2 * _TILES)
         m.submodules.coding = coding = TileQueue(Chosen, CODED_TILES + 1)
-        m.submodules.symbol_room = symbol_room = Room(SYMBOL_STEPS)
+        m.submodules.symbol_room = symbol_room = SymbolRoom(SYMBOL_STEPS, phase_bits(self._lanes))
         m.submodules.unit_room = unit_room = Room(CODED_STEPS)
         m.submodules.tile_room = tile_room = Room(CODED_TILES)
         connect(m, load.o, stored.i)
         connect(m, coding.o, output.i)
         given, begins = stored.o.payload, Signal()
         m.d.comb += [
-            symbol_room.amount.eq(given.steps),
+            symbol_room.steps.eq(given.steps), symbol_room.pixels.eq(given.pixels),
             begins.eq(stored.o.valid & symbol_room.fits & looked.i.ready),
             statistics.i.valid.eq(begins), statistics.i.payload.eq(given),
             stored.o.ready.eq(begins & statistics.i.ready), looked.i.valid.eq(stored.o.ready),
@@ -161,9 +162,5 @@ class Encoder(wiring.Component):
             unit_room.take.eq(goes), tile_room.take.eq(goes),
             unit_room.give.eq(output.sent), unit_room.returned.eq(output.steps),
             tile_room.give.eq(output.sent), tile_room.returned.eq(1),
-            symbol_room.give.eq(coder.read),
+            symbol_room.begins.eq(goes), symbol_room.returned.eq(next_tile.steps), symbol_room.read.eq(coder.read),
         ]
-        reading = Signal.like(next_tile.steps)
-        with m.If(goes):
-            m.d.sync += reading.eq(next_tile.steps)
-        m.d.comb += symbol_room.returned.eq(reading)

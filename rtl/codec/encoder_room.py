@@ -1,6 +1,6 @@
 """Places in a ring that several tiles share."""
 
-from amaranth import Module, Signal
+from amaranth import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,4 +32,45 @@ class Room(wiring.Component):
             m.d.sync += left.eq(left - self.amount)
         with m.Elif(self.give):
             m.d.sync += left.eq(left + self.returned)
+        return m
+
+
+class SymbolRoom(wiring.Component):
+    """Counts the steps in the symbols' ring, where a tile may begin before there is room for all of it.
+
+    Symbols are written channel by channel: the first write of each pixel is the one that overtakes, `groups` steps in a
+    cycle, and `pixels` of them are written until all others are behind. In that time the coder reads as many steps,
+    as it never waits inside of a tile. So a tile may begin when `pixels` steps are missing at most that the coder has
+    begun to read.
+
+    Parameters
+    ----------
+    places: of the ring, in steps. shift: a step takes 1 << shift cycles to read, and a pixel one to write.
+
+    Members
+    -------
+    steps, pixels: of a tile. fits: it may begin. take: it does.
+    begins: the coder begins with a tile of `returned` steps. read: it has read a step.
+    """
+
+    def __init__(self, places: int, shift: int) -> None:
+        self._places, self._shift = places, shift
+        bits = places.bit_length()
+        super().__init__({"steps": In(bits), "pixels": In(bits), "fits": Out(1), "take": In(1),
+                          "begins": In(1), "returned": In(bits), "read": In(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = self._places.bit_length()
+        m.submodules.begun = begun = Room(self._places)  # where the steps of tiles that are being read are free
+        left = Signal(signed(bits + 1), init=self._places)
+        m.d.comb += [
+            begun.amount.eq(self.steps), begun.take.eq(self.take), begun.give.eq(self.begins),
+            begun.returned.eq(self.returned),
+            self.fits.eq(begun.fits & (left + (self.pixels >> self._shift) >= self.steps)),
+        ]
+        with m.If(self.take):
+            m.d.sync += left.eq(left + self.read - self.steps)
+        with m.Else():
+            m.d.sync += left.eq(left + self.read)
         return m
