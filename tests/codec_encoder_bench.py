@@ -36,13 +36,14 @@ def step_words(tile: Values, seed: int = 0) -> Values:
 
 
 class EncoderBench:
-    """Encodes tiles, after those of the calls before."""
+    """Encodes tiles, after those of the calls before, with a machine of so many lanes."""
 
     def __init__(self, lanes: int, component: type[wiring.Component] = Encoder) -> None:
         try:
             find_tools()
         except UserError as error:
             pytest.skip(str(error))
+        self.lanes = lanes
         self._bench = StreamBench(component(lanes))
 
     def encode(self, tiles: Sequence[tuple[Values, int]], seed: int = 0, stalls: int = 0) -> list[Encoded]:

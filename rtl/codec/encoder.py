@@ -4,6 +4,7 @@ from amaranth import Module, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from .decoder_ops import ANY_COLLISION
 from .encoder_choice import ModeChoice
 from .encoder_coder import Coder
 from .encoder_load import TileLoader
@@ -103,14 +104,16 @@ class Encoder(wiring.Component):
         for name, address, answer in (("looked", statistics.address, statistics.values),
                                       ("sent", output.values_address, output.values)):
             m.submodules[f"values_{name}"] = values = memory.Memory(
-                shape=8 * lanes, depth=1 << ring_bits(STORED_STEPS, lanes), init=[])
+                shape=8 * lanes, depth=1 << ring_bits(STORED_STEPS, lanes), init=[],
+                attrs=ANY_COLLISION)
             write, read = values.write_port(), values.read_port()
             m.d.comb += [write.addr.eq(load.write.address), write.en.eq(load.write.valid),
                          write.data.eq(load.write.data), read.addr.eq(address), answer.eq(read.data)]
             if name == "sent":
                 m.d.comb += read.en.eq(output.read)
         m.submodules.symbols = symbols = memory.Memory(
-            shape=lanes * symbol_layout().size, depth=1 << ring_bits(SYMBOL_STEPS, lanes), init=[])
+            shape=lanes * symbol_layout().size, depth=1 << ring_bits(SYMBOL_STEPS, lanes), init=[],
+            attrs=ANY_COLLISION)
         write, read = symbols.write_port(), symbols.read_port()
         m.d.comb += [write.addr.eq(statistics.symbols.address), write.en.eq(statistics.symbols.valid),
                      write.data.eq(statistics.symbols.data), read.addr.eq(coder.symbols_address),
@@ -119,7 +122,8 @@ class Encoder(wiring.Component):
         for name, address, answer in (("coded", coder.modes_address, coder.modes),
                                       ("sent", output.modes_address, output.modes)):
             m.submodules[f"modes_{name}"] = modes = memory.Memory(
-                shape=MODE_BITS * lanes, depth=1 << ring_bits(MODE_STEPS, lanes), init=[])
+                shape=MODE_BITS * lanes, depth=1 << ring_bits(MODE_STEPS, lanes), init=[],
+                attrs=ANY_COLLISION)
             write, read = modes.write_port(), modes.read_port()
             m.d.comb += [write.addr.eq(at), write.en.eq(choice.modes.valid), write.data.eq(choice.modes.modes),
                          read.addr.eq(address), answer.eq(read.data)]

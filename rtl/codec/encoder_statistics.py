@@ -6,6 +6,7 @@ from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .decoder_ops import ANY_COLLISION
 from .encoder_rank import Contexts
 from .encoder_tile import (
     DIMENSION_BITS,
@@ -198,7 +199,8 @@ class Statistics(wiring.Component):
 
     def _line(self, m: Module, columns: list) -> tuple[Any, Any]:
         """Write and read port of the row above."""
-        m.submodules.line = line = memory.Memory(shape=8 * self._lanes, depth=1 << COLUMN_BITS, init=[])
+        m.submodules.line = line = memory.Memory(shape=8 * self._lanes, depth=1 << COLUMN_BITS, init=[],
+                                              attrs=ANY_COLLISION)
         write, read = line.write_port(), line.read_port()
         m.d.comb += read.addr.eq(columns[1])
         return write, read
