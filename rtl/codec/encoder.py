@@ -145,7 +145,7 @@ class Encoder(wiring.Component):
         connect(m, coding.o, output.i)
         given, begins = stored.o.payload, Signal()
         m.d.comb += [
-            symbol_room.steps.eq(given.steps), symbol_room.pixels.eq(given.pixels),
+            symbol_room.asked.eq(stored.o.valid), symbol_room.steps.eq(given.steps), symbol_room.pixels.eq(given.pixels),
             begins.eq(stored.o.valid & symbol_room.fits & looked.i.ready),
             statistics.i.valid.eq(begins), statistics.i.payload.eq(given),
             stored.o.ready.eq(begins & statistics.i.ready), looked.i.valid.eq(stored.o.ready),
@@ -158,6 +158,7 @@ class Encoder(wiring.Component):
         next_tile, goes = Signal(Chosen), Signal()
         m.d.comb += [
             next_tile.eq(looked.o.payload), next_tile.choice.eq(choices.o.payload),
+            unit_room.asked.eq(looked.o.valid), tile_room.asked.eq(looked.o.valid),
             unit_room.amount.eq(next_tile.steps), tile_room.amount.eq(1),
             coder.i.valid.eq(looked.o.valid & choices.o.valid & unit_room.fits & tile_room.fits),
             coder.i.payload.eq(next_tile), goes.eq(coder.i.valid & coder.i.ready),

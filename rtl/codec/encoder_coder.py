@@ -88,6 +88,7 @@ class Coder(wiring.Component):
         phase = Signal(extra)
         turn = phase.all()
         pixel = tile.groups << extra
+        self._state, self._phase, self._missing, self._channels, self._left_steps = state, phase, missing, left, steps
         m.d.comb += [
             part.starts.eq(state == 1), part.codes.eq(state == 2), part.ends.eq(state == 3),
             part.pads.eq(state[2]), part.second.eq(state == 5), part.last.eq((state == 5) & turn),

@@ -42,6 +42,7 @@ class TileLoader(wiring.Component):
         running, done = Signal(), Signal()
         group, x, y = Signal.like(stored.groups), Signal.like(stored.tile.w), Signal.like(stored.tile.h)
         phase, address = Signal(phase_bits(lanes)), Signal.like(self.released)
+        self._running, self._address, self._phase = running, address, phase
         room = (address[:-1] != self.released[:-1]) | (address[-1] == self.released[-1])
         moves, word = Signal(), Signal()
         m.d.comb += [

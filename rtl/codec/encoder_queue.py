@@ -30,6 +30,7 @@ class TileQueue(wiring.Component):
             shape=self._shape, depth=self._depth, init=[], attrs={"ram_style": "block", **ANY_COLLISION})
         write, read = elements.write_port(), elements.read_port()
         head, tail = Signal(range(2 * self._depth)), Signal(range(2 * self._depth))
+        self._head, self._tail = head, tail
         following = Signal.like(head)
         m.d.comb += [
             self.i.ready.eq((tail[:-1] != head[:-1]) | (tail[-1] == head[-1])),
