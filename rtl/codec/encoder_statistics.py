@@ -157,6 +157,9 @@ class Statistics(wiring.Component):
         few, very_few, fewest = (Signal(name=name, reset_less=True) for name in ("few", "very_few", "fewest"))
         again, number = Signal(), Signal(MOST_PIXELS.bit_length(), reset_less=True)  # number: of the pixel
         now, shape = Signal(Pixel), tile.tile
+        self._tile, self._running, self._begin, self._missing, self._rest = tile, running, begin, missing, rest
+        self._again, self._waiting, self._spans, self._cycles = again, waiting, (few, very_few, fewest), cycles
+        self._begins = begins
         m.d.comb += [
             self.address.eq(at), self.i.ready.eq(~running),
             now.valid.eq(running & ~waiting),
