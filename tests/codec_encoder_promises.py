@@ -195,9 +195,10 @@ class CoderWalk(wiring.Component):
 
 class Load(wiring.Component):
     """A tile's words go to the places that follow, each once; none that is not free is written; with words and room it
-    ends. Places are given back after they were written."""
+    ends. Places are given back after they were written. `early`: so many before."""
 
     loader = TileLoader
+    early = 0
 
     def __init__(self, lanes: int) -> None:
         self.lanes = lanes
@@ -213,8 +214,10 @@ class Load(wiring.Component):
         back = Signal.like(released)
         m.d.comb += [
             load.tile.valid.eq(self.valid), load.tile.payload.eq(self.fields), load.values.valid.eq(self.words),
-            load.o.ready.eq(self.ready), load.released.eq(released), back.eq(self.back), Assume(back <= used),
-            Assert(load._address == written), Assert(load._phase == written % phases), Assert(~load._running | ~load.o.valid), Assert(used <= places), Assert((released + used)[:len(used)] == written),
+            load.o.ready.eq(self.ready), load.released.eq(released), back.eq(self.back),
+            Assume(back <= used + self.early),
+            Assert(load._address == written), Assert(load._phase == written % phases),
+            Assert(~load._running | ~load.o.valid), Assert(used <= places), Assert((released + used)[:len(used)] == written),
             Assert(~load.write.valid | (used < places)),
             Assert(~load.write.valid | (load.write.address == written[:-1])),
             # It waits for nothing but words and room.

@@ -145,7 +145,8 @@ class Encoder(wiring.Component):
         connect(m, coding.o, output.i)
         given, begins = stored.o.payload, Signal()
         m.d.comb += [
-            symbol_room.asked.eq(stored.o.valid), symbol_room.steps.eq(given.steps), symbol_room.pixels.eq(given.pixels),
+            symbol_room.asked.eq(stored.o.valid),
+            symbol_room.steps.eq(given.steps), symbol_room.pixels.eq(given.pixels),
             begins.eq(stored.o.valid & symbol_room.fits & looked.i.ready),
             statistics.i.valid.eq(begins), statistics.i.payload.eq(given),
             stored.o.ready.eq(begins & statistics.i.ready), looked.i.valid.eq(stored.o.ready),

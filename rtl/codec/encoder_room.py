@@ -14,15 +14,16 @@ class Room(wiring.Component):
 
     Members
     -------
-    asked: `amount` places are wanted, and as many until they are taken. fits: in the cycle before they were asked for and
-    there was room; a register, since amounts come from block RAMs. take: they are taken now. give: `returned` places are
-    free again.
+    asked: `amount` places are wanted, and as many until they are taken. fits: a cycle ago they were asked for and there
+    was room; a register, since amounts come from block RAMs. take: they are taken now. give: `returned` places are free
+    again.
     """
 
     def __init__(self, places: int) -> None:
         self._places = places
         bits = places.bit_length()
-        super().__init__({"asked": In(1), "amount": In(bits), "fits": Out(1), "take": In(1), "give": In(1), "returned": In(bits)})
+        super().__init__({"asked": In(1), "amount": In(bits), "fits": Out(1), "take": In(1), "give": In(1),
+                          "returned": In(bits)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -41,9 +42,9 @@ class Room(wiring.Component):
 class SymbolRoom(wiring.Component):
     """Counts the steps in the symbols' ring, where a tile may begin before there is room for all of it.
 
-    The first channels' symbols are written to all of a tile's pixels before the next ones': in `pixels` cycles the writes
-    have been everywhere. In that time the coder reads as many steps, since it never waits inside of a tile. So a tile
-    may begin where no more than `pixels` steps are missing, if those are of a tile that the coder has begun.
+    The symbols of a tile's first channels are written for all pixels before those of the next ones: in `pixels` cycles
+    the writes have been everywhere. In that time the coder reads as many steps, since it never waits inside of a tile.
+    So a tile may begin where no more than `pixels` steps are missing, if those are of a tile that the coder has begun.
 
     Parameters
     ----------

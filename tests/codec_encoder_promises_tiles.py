@@ -5,10 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth import Array, Module, Mux, Signal, Value
 from amaranth.hdl import Assert, Assume
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In
 
 from systolith.rtl.codec import encoder as encoder_module
 from systolith.rtl.codec import encoder_room
@@ -16,8 +16,6 @@ from systolith.rtl.codec.encoder import Encoder
 from systolith.rtl.codec.encoder_queue import TileQueue
 from systolith.rtl.codec.encoder_room import Room, SymbolRoom
 from systolith.rtl.codec.encoder_tile import CODED_STEPS, CODED_TILES, STEPS, SYMBOL_STEPS, Choice, Chosen, Stored
-from tests.codec_encoder_promises import total
-
 
 COUNT_BITS = 6
 
@@ -106,7 +104,7 @@ class Queue(wiring.Component):
         comes, goes = self.valid & queue.i.ready, queue.o.valid & self.ready
         followed, gone, before, value = Signal(), Signal(), Signal(range(self.depth + 1)), Signal(4)
         level, waits = Signal(range(self.depth + 1)), Signal()
-        m.d.sync += [level.eq(level + comes - goes), waits.eq((level - goes > 0) & ~comes | (level - goes > 0))]
+        m.d.sync += [level.eq(level + comes - goes), waits.eq(level - goes > 0)]
         with m.If(comes & self.pick & ~followed):
             m.d.sync += [followed.eq(1), before.eq((level - goes)[:len(level)]), value.eq(self.given)]
         with m.If(followed & ~gone & goes):
@@ -127,10 +125,12 @@ class Tiles(wiring.Component):
     and where no stage works, the next one begins, as long as there is a tile.
 
     The stages promise: a tile is chosen for once, after it was looked at; the coder takes its steps once; it then goes
-    out. `deep`: of the queue of choices.
+    out. The largest tile has `steps`, and the rings are as much smaller. `hasty`: a choice comes at any time.
     """
 
-    def __init__(self, steps: int = 8) -> None:
+    hasty = False
+
+    def __init__(self, steps: int) -> None:
         self.steps = steps
         super().__init__({
             "valid": In(1), "stored": In(Stored), "looks": In(1), "chooses": In(1), "choice": In(Choice), "reads": In(1),
@@ -138,7 +138,7 @@ class Tiles(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        assert (STEPS, SYMBOL_STEPS, CODED_STEPS) == (STEPS, 2 * STEPS, 3 * STEPS)
+        assert (SYMBOL_STEPS, CODED_STEPS) == (2 * STEPS, 3 * STEPS)
         queues: list[Shown] = []
 
         def shown(shape: Any, depth: int) -> Shown:
@@ -161,7 +161,7 @@ class Tiles(wiring.Component):
         symbols, units, tiles = m.submodules.symbol_room, m.submodules.unit_room, m.submodules.tile_room
         # Looking at one; owed: tiles without a choice.
         looking, owed = Signal(), Signal(4)
-        begins, chosen = statistics.i.valid & statistics.i.ready, self.chooses & (owed > looking)
+        begins, chosen = statistics.i.valid & statistics.i.ready, self.chooses & (self.hasty | (owed > looking))
         m.d.comb += [load.o.valid.eq(self.valid), load.o.payload.eq(self.stored), statistics.i.ready.eq(~looking),
                      choice.done.eq(chosen), choice.o.eq(self.choice),
                      Assume((self.stored.steps > 0) & (self.stored.steps <= self.steps)),

@@ -18,10 +18,12 @@ class Reading(wiring.Component):
     """`Gather`, eight lanes: every place of a tile's order is read once and in order, each unit there is passed once,
     four at most in a cycle, and named once where it is wanted; then the tile is done with.
 
-    What stands in the order is free, but for `many`; `go` and `enable` are. A tile's places are fewer than the ring's.
+    What stands in the order is free, but for `many`, which is said of more than `most`. A tile has fewer places than
+    the ring.
     """
 
     gather = Gather
+    most = 4
 
     def __init__(self) -> None:
         super().__init__({"begins": In(1), "count": In(order_bits(8) - 1), "final": In(order_bits(8) - 1), "mask": In(8),
@@ -42,8 +44,8 @@ class Reading(wiring.Component):
             gather.stop.eq(stop), gather.final.eq(last), gather.none.eq(Mux(starts, self.none, none)),
             gather.mask.eq(mask),
             gather.go.eq(self.go), gather.enable.eq(self.enable), gather.order.eq(answer),
-            Assume(self.order.lanes.any()), Assume(self.order.many == (ones(self.order.lanes) > 4)),
-            Assert(~ahead | answer.lanes.any() & (answer.many == (ones(answer.lanes) > 4))),
+            Assume(self.order.lanes.any()), Assume(self.order.many == (ones(self.order.lanes) > self.most)),
+            Assert(~ahead | answer.lanes.any() & (answer.many == (ones(answer.lanes) > self.most))),
         ]
         # A begun tile's fields stand a cycle later, as in `TileOutput` they do before: nothing reads them in between.
         with m.If(gather.order_read):
@@ -72,7 +74,7 @@ class Reading(wiring.Component):
             Assert(~busy | ((last - begin)[:bits] < total_)), Assert((at - begin)[:bits] <= total_),
             Assert(done <= total_), Assert(done <= (at - begin)[:bits]), Assert(busy | (at == stop)), Assert(~busy | running | (at == stop)),
             Assert(~busy | ((at - begin)[:bits] == (done + ahead + valid)[:bits])),
-            Assert(~valid | now.lanes.any() & (now.many == (ones(now.lanes) > 4))),
+            Assert(~valid | now.lanes.any() & (now.many == (ones(now.lanes) > self.most))),
             Assert(~valid | (final == (place == last))),
             Assert(~ahead | (ahead_final == ((place + valid)[:bits] == last))),
             Assert(~busy | (dropping == (none | behind))), Assert(~second | now.many & valid & ~dropping),
@@ -86,11 +88,11 @@ class Deciding(wiring.Component):
     """How `TileOutput` finds the last unit, eight lanes: what the entry says is as many units as there are in the tile's
     order up to `final`, there of those in `mask`. It goes back a place at a time and stops in the tile.
 
-    A tile takes `places` of the order or fewer, which stand from 0 on.
+    A tile takes `places` of the order or fewer, which stand from 0 on. `more`: units are counted that are not there.
     """
 
     output = TileOutput
-    places = 6
+    places, more = 6, 0
 
     def __init__(self) -> None:
         super().__init__({"rows": In(data.ArrayLayout(8, 8)), "count": In(3), "valid": In(1), "accepts": In(1),
@@ -117,7 +119,7 @@ class Deciding(wiring.Component):
                       (given.tile.c + 3) >> 2, 0)
         m.d.comb += [
             output.i.valid.eq(self.valid), output.i.payload.eq(self.tile), output.done.eq(1),
-            output.coded.units.eq(Array(upto)[(count - 1)[:3]]), output.coded.order.eq(count),
+            output.coded.units.eq(Array(upto)[(count - 1)[:3]] + self.more), output.coded.order.eq(count),
             output.coded.entered.eq(self.entered), output.walked.lanes.eq(Array(rows)[answer]), accepts.eq(self.accepts),
         ]
         state = {name: output._deciding.ongoing(name) for name in ("back", "answer", "drop", "size", "decided")}
@@ -140,11 +142,12 @@ class Words(wiring.Component):
     """`Packer`, eight lanes: a tile of so many units has a word for each four of them, the last one is marked, and no
     word is begun that it does not have.
 
-    Units come up to four a cycle, as many as the tile has; then it is flushed. `whole` words come to a tile that has
-    nothing else.
+    Units come up to four a cycle, as many as the tile has; then it is flushed. Whole words come to a tile that has
+    nothing else. `missing`: words fewer than the units need.
     """
 
     packer = Packer
+    missing = 0
 
     def __init__(self) -> None:
         super().__init__({"begins": In(1), "units": In(12), "straight": In(1), "lanes": In(8), "direct": In(1),
@@ -159,7 +162,7 @@ class Words(wiring.Component):
             ("words", 11), ("count", 12), ("rest", 12), ("whole", 1), ("busy", 1)))
         begins, comes = Signal(), Signal(4)
         m.d.comb += [
-            begins.eq(self.begins & ~busy), packer.begin.eq(begins), packer.words.eq((self.units + 3) >> 2),
+            begins.eq(self.begins & ~busy), packer.begin.eq(begins), packer.words.eq(((self.units + 3) >> 2) - self.missing),
             Assume(self.units <= 2048), Assume(~self.straight | (self.units[:2] == 0)),
             packer.lanes.eq(Mux(busy & ~whole & ~self.direct, self.lanes, 0)), Assume(ones(self.lanes) <= 4),
             packer.direct.valid.eq(busy & self.direct), packer.direct.whole.eq(whole),

@@ -4,7 +4,7 @@
 from typing import Any
 
 import pytest
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.hdl import Assert, Assume
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
@@ -14,7 +14,7 @@ from systolith.rtl.codec.encoder_choice import ModeChoice
 from systolith.rtl.codec.encoder_costs import CostSums
 from systolith.rtl.codec.encoder_statistics import Statistics, delayed
 from systolith.rtl.codec.encoder_tile import FEW_PIXELS, Stored
-from tests.codec_encoder_promises_2 import OpenRoom, OpenSymbolRoom
+from tests.codec_encoder_promises_tiles import OpenRoom, OpenSymbolRoom
 
 WRITE_STAGE = 3
 """Cycles from a pixel to its write; 7 in fact, which would let small tiles get away with anything."""
@@ -24,13 +24,13 @@ class Symbols(wiring.Component):
     """Statistics, the room for symbols and the coder, eight lanes: no symbol is written over one that has not been
     read, nor in the cycle in which it is. A tile's writes go to the places that follow those of the one before.
 
-    The coder begins with tiles when it likes, and reads them without waiting (`CoderWalk`). The ring is small: `steps` of
-    the largest tile, twice that in all. `loose`: so many steps too early.
+    The coder begins with whole tiles when it likes, and reads them without waiting (`CoderWalk`). The ring is small:
+    `steps` of the largest tile, twice that in all. `loose`: so many steps too early.
     """
 
     loose = 0
 
-    def __init__(self, steps: int = 8) -> None:
+    def __init__(self, steps: int) -> None:
         self.steps = steps
         super().__init__({"offer": In(1), "stored": In(Stored), "begins": In(1), "size": In(5)})
 
@@ -71,7 +71,7 @@ class Symbols(wiring.Component):
         with m.If(takes):
             m.d.sync += [end.eq(end + offer.steps), base.eq(end)]
         m.d.comb += [room.asked.eq(offered), room.steps.eq(offer.steps),
-                     room.pixels.eq(offer.pixels + (self.loose if self.loose else 0)), room.take.eq(takes),
+                     room.pixels.eq(offer.pixels + self.loose), room.take.eq(takes),
                      room.begins.eq(begins), room.returned.eq(self.size), room.read.eq(reads)]
         for stage in range(WRITE_STAGE + 1):
             ahead, over = Signal(5, name=f"ahead_{stage}"), Signal(size, name=f"over_{stage}")
@@ -128,10 +128,10 @@ class Silent(CostSums):
 
 
 class Choosing(wiring.Component):
-    """Statistics and choice: a choice for each tile, of its own channels only; the sums of a group of channels have left
-    when the next ones come.
+    """Statistics and choice: a choice for each tile, of its own channels only, in a bounded time; the sums of a group of
+    channels have left when the next ones come.
 
-    Tiles come when they like.
+    Tiles come when they like. Of the sums nothing is here.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -147,7 +147,7 @@ class Choosing(wiring.Component):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(encoder_choice, "CostSums", Silent)
             m.submodules.choice = choice.elaborate(None)
-        given, tile = self.stored, statistics._tile
+        given = self.stored
         m.d.comb += [statistics.i.valid.eq(self.valid), statistics.i.payload.eq(given),
                      Assume((given.pixels > 0) & (given.groups > 0)), choice.i.pixel.eq(pixels[4]),
                      choice.i.active.eq(active[4])]
@@ -211,7 +211,8 @@ class Choosing(wiring.Component):
                 rest == tile.pixels - 1)),
             Assert(~running | (few == (tile.pixels < 32)) & (very_few == (tile.pixels < 16))
                    & (fewest == (tile.pixels <= FEW_PIXELS))),
-            Assert(running | last_final), Assert(~running | (fresh == last_final)), Assert(~running | fewest | ~statistics._again),
+            Assert(running | last_final), Assert(~running | (fresh == last_final)),
+            Assert(~running | fewest | ~statistics._again),
             Assert(~running | ~statistics._begins | fresh & waiting & ~statistics._again),
             Assert(cycles == Mux(last_final, Mux(since < 25, 25 - since, 0),
                                  Mux(since < max(lanes - 2, 1), max(lanes - 2, 1) - since, 0))),
