@@ -217,7 +217,8 @@ class Load(wiring.Component):
             load.o.ready.eq(self.ready), load.released.eq(released), back.eq(self.back),
             Assume(back <= used + self.early),
             Assert(load._address == written), Assert(load._phase == written % phases),
-            Assert(~load._running | ~load.o.valid), Assert(used <= places), Assert((released + used)[:len(used)] == written),
+            Assert(~load._running | ~load.o.valid), Assert(used <= places),
+            Assert((released + used)[:len(used)] == written),
             Assert(~load.write.valid | (used < places)),
             Assert(~load.write.valid | (load.write.address == written[:-1])),
             # It waits for nothing but words and room.

@@ -128,8 +128,8 @@ class Silent(CostSums):
 
 
 class Choosing(wiring.Component):
-    """Statistics and choice: a choice for each tile, of its own channels only, in a bounded time; the sums of a group of
-    channels have left when the next ones come.
+    """Statistics and choice: a choice for each tile, of its own channels only, in a bounded time; the sums of a group
+    of channels have left when the next ones come.
 
     Tiles come when they like. Of the sums nothing is here.
     """

@@ -26,8 +26,8 @@ class Reading(wiring.Component):
     most = 4
 
     def __init__(self) -> None:
-        super().__init__({"begins": In(1), "count": In(order_bits(8) - 1), "final": In(order_bits(8) - 1), "mask": In(8),
-                          "none": In(1), "go": In(1), "enable": In(1), "order": In(order_layout(8))})
+        super().__init__({"begins": In(1), "count": In(order_bits(8) - 1), "final": In(order_bits(8) - 1),
+                          "mask": In(8), "none": In(1), "go": In(1), "enable": In(1), "order": In(order_layout(8))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -72,7 +72,8 @@ class Reading(wiring.Component):
             # what makes the induction hold
             Assert(~running | busy), Assert(~busy | (total_ > 0) & (total_ < 1 << bits - 1)),
             Assert(~busy | ((last - begin)[:bits] < total_)), Assert((at - begin)[:bits] <= total_),
-            Assert(done <= total_), Assert(done <= (at - begin)[:bits]), Assert(busy | (at == stop)), Assert(~busy | running | (at == stop)),
+            Assert(done <= total_), Assert(done <= (at - begin)[:bits]),
+            Assert(busy | (at == stop)), Assert(~busy | running | (at == stop)),
             Assert(~busy | ((at - begin)[:bits] == (done + ahead + valid)[:bits])),
             Assert(~valid | now.lanes.any() & (now.many == (ones(now.lanes) > self.most))),
             Assert(~valid | (final == (place == last))),
@@ -85,8 +86,8 @@ class Reading(wiring.Component):
 
 
 class Deciding(wiring.Component):
-    """How `TileOutput` finds the last unit, eight lanes: what the entry says is as many units as there are in the tile's
-    order up to `final`, there of those in `mask`. It goes back a place at a time and stops in the tile.
+    """How `TileOutput` finds the last unit, eight lanes: what the entry says is as many units as there are in the
+    tile's order up to `final`, there of those in `mask`. It goes back a place at a time and stops in the tile.
 
     A tile takes `places` of the order or fewer, which stand from 0 on. `more`: units are counted that are not there.
     """
@@ -120,7 +121,8 @@ class Deciding(wiring.Component):
         m.d.comb += [
             output.i.valid.eq(self.valid), output.i.payload.eq(self.tile), output.done.eq(1),
             output.coded.units.eq(Array(upto)[(count - 1)[:3]] + self.more), output.coded.order.eq(count),
-            output.coded.entered.eq(self.entered), output.walked.lanes.eq(Array(rows)[answer]), accepts.eq(self.accepts),
+            output.coded.entered.eq(self.entered), output.walked.lanes.eq(Array(rows)[answer]),
+            accepts.eq(self.accepts),
         ]
         state = {name: output._deciding.ongoing(name) for name in ("back", "answer", "drop", "size", "decided")}
         inside = (walk < count) & (units == Array(upto)[at])
@@ -162,7 +164,8 @@ class Words(wiring.Component):
             ("words", 11), ("count", 12), ("rest", 12), ("whole", 1), ("busy", 1)))
         begins, comes = Signal(), Signal(4)
         m.d.comb += [
-            begins.eq(self.begins & ~busy), packer.begin.eq(begins), packer.words.eq(((self.units + 3) >> 2) - self.missing),
+            begins.eq(self.begins & ~busy), packer.begin.eq(begins),
+            packer.words.eq(((self.units + 3) >> 2) - self.missing),
             Assume(self.units <= 2048), Assume(~self.straight | (self.units[:2] == 0)),
             packer.lanes.eq(Mux(busy & ~whole & ~self.direct, self.lanes, 0)), Assume(ones(self.lanes) <= 4),
             packer.direct.valid.eq(busy & self.direct), packer.direct.whole.eq(whole),

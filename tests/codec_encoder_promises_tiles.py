@@ -121,8 +121,8 @@ class Queue(wiring.Component):
 
 
 class Tiles(wiring.Component):
-    """The tiles' way from stage to stage: whatever time the stages take, no queue and no ring is filled beyond its size,
-    and where no stage works, the next one begins, as long as there is a tile.
+    """The tiles' way from stage to stage: whatever time the stages take, no queue and no ring is filled beyond its
+    size, and where no stage works, the next one begins, as long as there is a tile.
 
     The stages promise: a tile is chosen for once, after it was looked at; the coder takes its steps once; it then goes
     out. The largest tile has `steps`, and the rings are as much smaller. `hasty`: a choice comes at any time.
@@ -133,8 +133,8 @@ class Tiles(wiring.Component):
     def __init__(self, steps: int) -> None:
         self.steps = steps
         super().__init__({
-            "valid": In(1), "stored": In(Stored), "looks": In(1), "chooses": In(1), "choice": In(Choice), "reads": In(1),
-            "codes": In(1), "accepts": In(1), "sends": In(1)})
+            "valid": In(1), "stored": In(Stored), "looks": In(1), "chooses": In(1), "choice": In(Choice),
+            "reads": In(1), "codes": In(1), "accepts": In(1), "sends": In(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -185,7 +185,7 @@ class Tiles(wiring.Component):
             m.d.sync += out[0].eq(out[1])
         with m.If(accepted):
             m.d.sync += Array(out)[held - sent].eq(output.i.payload.steps)
-        begun, gone, taken, done = (Signal(COUNT_BITS, name=name) for name in ("begun", "gone", "taken", "done"))  # steps
+        begun, gone, taken, done = (Signal(COUNT_BITS, name=name) for name in ("begun", "gone", "taken", "done"))
         second = Signal(COUNT_BITS)
         with m.If(begins):
             m.d.sync += begun.eq(begun + statistics.i.payload.steps)
