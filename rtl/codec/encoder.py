@@ -4,12 +4,13 @@ from amaranth import Module, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from .decoder_ops import ANY_COLLISION
 from .encoder_choice import ModeChoice
 from .encoder_coder import Coder
 from .encoder_load import TileLoader
 from .encoder_output import TileOutput
 from .encoder_queue import TileQueue
-from .encoder_room import Room
+from .encoder_room import Room, SymbolRoom
 from .encoder_statistics import Statistics
 from .encoder_tile import (
     CODED_STEPS,
@@ -24,6 +25,7 @@ from .encoder_tile import (
     Stored,
     Tile,
     check_lanes,
+    phase_bits,
     ring_bits,
     symbol_layout,
 )
@@ -102,14 +104,16 @@ class Encoder(wiring.Component):
         for name, address, answer in (("looked", statistics.address, statistics.values),
                                       ("sent", output.values_address, output.values)):
             m.submodules[f"values_{name}"] = values = memory.Memory(
-                shape=8 * lanes, depth=1 << ring_bits(STORED_STEPS, lanes), init=[])
+                shape=8 * lanes, depth=1 << ring_bits(STORED_STEPS, lanes), init=[],
+                attrs=ANY_COLLISION)
             write, read = values.write_port(), values.read_port()
             m.d.comb += [write.addr.eq(load.write.address), write.en.eq(load.write.valid),
                          write.data.eq(load.write.data), read.addr.eq(address), answer.eq(read.data)]
             if name == "sent":
                 m.d.comb += read.en.eq(output.read)
         m.submodules.symbols = symbols = memory.Memory(
-            shape=lanes * symbol_layout().size, depth=1 << ring_bits(SYMBOL_STEPS, lanes), init=[])
+            shape=lanes * symbol_layout().size, depth=1 << ring_bits(SYMBOL_STEPS, lanes), init=[],
+            attrs=ANY_COLLISION)
         write, read = symbols.write_port(), symbols.read_port()
         m.d.comb += [write.addr.eq(statistics.symbols.address), write.en.eq(statistics.symbols.valid),
                      write.data.eq(statistics.symbols.data), read.addr.eq(coder.symbols_address),
@@ -118,7 +122,8 @@ class Encoder(wiring.Component):
         for name, address, answer in (("coded", coder.modes_address, coder.modes),
                                       ("sent", output.modes_address, output.modes)):
             m.submodules[f"modes_{name}"] = modes = memory.Memory(
-                shape=MODE_BITS * lanes, depth=1 << ring_bits(MODE_STEPS, lanes), init=[])
+                shape=MODE_BITS * lanes, depth=1 << ring_bits(MODE_STEPS, lanes), init=[],
+                attrs=ANY_COLLISION)
             write, read = modes.write_port(), modes.read_port()
             m.d.comb += [write.addr.eq(at), write.en.eq(choice.modes.valid), write.data.eq(choice.modes.modes),
                          read.addr.eq(address), answer.eq(read.data)]
@@ -133,14 +138,15 @@ class Encoder(wiring.Component):
         m.submodules.looked = looked = TileQueue(Chosen, _TILES)
         m.submodules.choices = choices = TileQueue(Choice, 2 * _TILES)
         m.submodules.coding = coding = TileQueue(Chosen, CODED_TILES + 1)
-        m.submodules.symbol_room = symbol_room = Room(SYMBOL_STEPS)
+        m.submodules.symbol_room = symbol_room = SymbolRoom(SYMBOL_STEPS, phase_bits(self._lanes))
         m.submodules.unit_room = unit_room = Room(CODED_STEPS)
         m.submodules.tile_room = tile_room = Room(CODED_TILES)
         connect(m, load.o, stored.i)
         connect(m, coding.o, output.i)
         given, begins = stored.o.payload, Signal()
         m.d.comb += [
-            symbol_room.amount.eq(given.steps),
+            symbol_room.asked.eq(stored.o.valid),
+            symbol_room.steps.eq(given.steps), symbol_room.pixels.eq(given.pixels),
             begins.eq(stored.o.valid & symbol_room.fits & looked.i.ready),
             statistics.i.valid.eq(begins), statistics.i.payload.eq(given),
             stored.o.ready.eq(begins & statistics.i.ready), looked.i.valid.eq(stored.o.ready),
@@ -153,6 +159,7 @@ class Encoder(wiring.Component):
         next_tile, goes = Signal(Chosen), Signal()
         m.d.comb += [
             next_tile.eq(looked.o.payload), next_tile.choice.eq(choices.o.payload),
+            unit_room.asked.eq(looked.o.valid), tile_room.asked.eq(looked.o.valid),
             unit_room.amount.eq(next_tile.steps), tile_room.amount.eq(1),
             coder.i.valid.eq(looked.o.valid & choices.o.valid & unit_room.fits & tile_room.fits),
             coder.i.payload.eq(next_tile), goes.eq(coder.i.valid & coder.i.ready),
@@ -161,9 +168,5 @@ class Encoder(wiring.Component):
             unit_room.take.eq(goes), tile_room.take.eq(goes),
             unit_room.give.eq(output.sent), unit_room.returned.eq(output.steps),
             tile_room.give.eq(output.sent), tile_room.returned.eq(1),
-            symbol_room.give.eq(coder.read),
+            symbol_room.begins.eq(goes), symbol_room.returned.eq(next_tile.steps), symbol_room.read.eq(coder.read),
         ]
-        reading = Signal.like(next_tile.steps)
-        with m.If(goes):
-            m.d.sync += reading.eq(next_tile.steps)
-        m.d.comb += symbol_room.returned.eq(reading)

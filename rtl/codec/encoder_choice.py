@@ -113,6 +113,7 @@ class ModeChoice(wiring.Component):
         number = Cat(place[0] ^ swaps, place[1:])
         m.d.comb += [lane.eq(Array(Value.cast(one) for one in waiting)[number]),
                      row.eq(reduce(or_, given))]
+        self._walk_state = pixels, ends, leaves, place, final
         self._decide(m, lane, row, number, leaves, place == lanes - 1, final)
         return m
 
@@ -139,6 +140,7 @@ class ModeChoice(wiring.Component):
         total, mode = smallest((halves[0].total, halves[0].mode), (halves[1].total, halves[1].mode))
         stage = data.StructLayout({"valid": 1, "last": 1, "final": 1, "lane": _Lane, "number": len(number)})
         now, one, two, three = (Signal(stage, name=f"stage_{k}") for k in range(4))
+        self._stages = one, two, three
         best, price = Signal(MODE_BITS, reset_less=True), Signal(SUM_BITS, reset_less=True)
         m.d.comb += [now.valid.eq(valid), now.last.eq(valid & last), now.final.eq(valid & last & final),
                      now.lane.eq(lane), now.number.eq(number)]
@@ -161,6 +163,7 @@ class ModeChoice(wiring.Component):
         own, some = Signal(_OWN_BITS), Signal()  # some: not all values are the centre
         least, found, place = Signal(_TOTAL_BITS), Signal(range(TABLE_MODES)), Signal(range(TABLE_MODES))
         looking, judged = Signal(), Signal()
+        self._judge_state = come, priced, looking, judged, place
         with m.If(come.valid & come.lane.active):
             m.d.sync += [total.eq(total + row[mode]) for mode, total in enumerate(totals)]
         with m.If(priced.valid & priced.lane.active):

@@ -33,7 +33,7 @@ class Coder(wiring.Component):
     -------
     i: stream of tiles, taken when they begin. Nothing stops the coder then.
     symbols_address, symbols, modes_address, modes: read ports of the rings, a cycle; tiles follow each other there.
-    read: the symbols of a tile have been read.
+    read: the symbols of a step have been read.
     taken, ends, units: what becomes of them, as `Streams` says.
     """
 
@@ -88,10 +88,11 @@ class Coder(wiring.Component):
         phase = Signal(extra)
         turn = phase.all()
         pixel = tile.groups << extra
+        self._state, self._phase, self._missing, self._channels, self._left_steps = state, phase, missing, left, steps
         m.d.comb += [
             part.starts.eq(state == 1), part.codes.eq(state == 2), part.ends.eq(state == 3),
             part.pads.eq(state[2]), part.second.eq(state == 5), part.last.eq((state == 5) & turn),
-            self.read.eq((state == 3) & turn),
+            self.read.eq((state == 2) & turn),
             self.i.ready.eq(state == 0),
             self.symbols_address.eq(symbol), self.modes_address.eq(mode),
         ]

@@ -68,6 +68,8 @@ class Gather(wiring.Component):
             m.d.sync += [running.eq(1), dropping.eq(self.none)]
         with m.Elif(~more):
             m.d.sync += running.eq(0)
+        self._state = at, ahead, ahead_final, now, valid, final, running, dropping, second
+        self._done, self._moves, self._reads = done, moves, part & moves.replicate(lanes)
         self._addresses(m, now.phase, part & moves.replicate(lanes))
         return m
 

@@ -38,10 +38,11 @@ class TileLoader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes = self._lanes
-        stored = Signal(Stored, reset_less=True)  # `steps` and `values` grow
+        stored = Signal(Stored, reset_less=True)  # `pixels`, `steps` and `values` grow
         running, done = Signal(), Signal()
         group, x, y = Signal.like(stored.groups), Signal.like(stored.tile.w), Signal.like(stored.tile.h)
         phase, address = Signal(phase_bits(lanes)), Signal.like(self.released)
+        self._running, self._address, self._phase = running, address, phase
         room = (address[:-1] != self.released[:-1]) | (address[-1] == self.released[-1])
         moves, word = Signal(), Signal()
         m.d.comb += [
@@ -56,8 +57,8 @@ class TileLoader(wiring.Component):
         ]
         with m.If(self.tile.valid & self.tile.ready):
             given = self.tile.payload
-            m.d.sync += [stored.tile.eq(given), stored.groups.eq((given.c + LANES - 1) >> 3), stored.steps.eq(0),
-                         stored.values.eq(0), group.eq(1), x.eq(1), y.eq(1), running.eq(1)]
+            m.d.sync += [stored.tile.eq(given), stored.groups.eq((given.c + LANES - 1) >> 3), stored.pixels.eq(0),
+                         stored.steps.eq(0), stored.values.eq(0), group.eq(1), x.eq(1), y.eq(1), running.eq(1)]
         with m.If(moves):
             m.d.sync += [address.eq(address + 1), phase.eq(phase + 1)]
         with m.If(word):
@@ -65,7 +66,8 @@ class TileLoader(wiring.Component):
             with m.If(stored.steps == STEPS):
                 m.d.sync += self.error.eq(1)
             with m.If(group == stored.groups):
-                m.d.sync += [group.eq(1), x.eq(x + 1), stored.values.eq(stored.values + stored.tile.c)]
+                m.d.sync += [group.eq(1), x.eq(x + 1), stored.pixels.eq(stored.pixels + 1),
+                             stored.values.eq(stored.values + stored.tile.c)]
                 with m.If(x == stored.tile.w):
                     m.d.sync += [x.eq(1), y.eq(y + 1)]
                     with m.If(y == stored.tile.h):

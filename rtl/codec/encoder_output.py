@@ -145,7 +145,8 @@ class TileOutput(wiring.Component):
             given.raw.eq(size >= tile.values), given.none.eq(given.raw | (units == 0)), given.size.eq(size),
             given.header.eq(quarter << 1),
         ]
-        with m.FSM(name="decides"):
+        self._count, self._found = (units, walk, coded, mask, untouched), found
+        with m.FSM(name="decides") as self._deciding:
             with m.State("idle"):
                 m.d.sync += [tile.eq(self.i.payload), coded.eq(self.coded), units.eq(self.coded.units),
                              walk.eq(self.coded.order - 1)]

@@ -62,6 +62,7 @@ class Packer(wiring.Component):
         straight, given = Signal(reset_less=True), Signal(WORD_BITS, reset_less=True)
         complete, last, ends = Signal(), Signal(reset_less=True), Signal()
         whole = Signal()
+        self._state, self._ends = (left, offset, complete, last), ends
         m.d.comb += [self.go.eq(~self.o.valid | self.o.ready), self.busy.eq(left != 0),
                      whole.eq(direct.valid & direct.whole),
                      ends.eq(following[2] | whole | (self.flush & (left != 0)))]

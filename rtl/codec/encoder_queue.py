@@ -5,6 +5,8 @@ from amaranth.hdl import ShapeLike
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .decoder_ops import ANY_COLLISION
+
 
 class TileQueue(wiring.Component):
     """First in, first out, in a block RAM: LUTs for its pointers only. An element passes an empty queue in two cycles.
@@ -25,9 +27,10 @@ class TileQueue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.elements = elements = memory.Memory(
-            shape=self._shape, depth=self._depth, init=[], attrs={"ram_style": "block"})
+            shape=self._shape, depth=self._depth, init=[], attrs={"ram_style": "block", **ANY_COLLISION})
         write, read = elements.write_port(), elements.read_port()
         head, tail = Signal(range(2 * self._depth)), Signal(range(2 * self._depth))
+        self._head, self._tail = head, tail
         following = Signal.like(head)
         m.d.comb += [
             self.i.ready.eq((tail[:-1] != head[:-1]) | (tail[-1] == head[-1])),

@@ -6,6 +6,7 @@ from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .decoder_ops import ANY_COLLISION
 from .encoder_rank import Contexts
 from .encoder_tile import (
     DIMENSION_BITS,
@@ -148,21 +149,24 @@ class Statistics(wiring.Component):
         lanes, extra = self._lanes, phase_bits(self._lanes)
         tile = Signal(Stored, reset_less=True)
         running, waiting, begins = Signal(), Signal(), Signal()  # waiting: for channels to begin
-        x, y = Signal(SIDE_BITS, reset_less=True), Signal(SIDE_BITS, reset_less=True)
+        x, top = Signal(SIDE_BITS, reset_less=True), Signal(reset_less=True)
+        rest = Signal.like(tile.pixels, reset_less=True)  # pixels after this one
         at, begin = Signal.like(self.address), Signal.like(self.address)
         missing = Signal(len(tile.groups) + extra, reset_less=True)  # parts of a pixel after this one
         left = Signal(DIMENSION_BITS + 1, reset_less=True)  # channels from this part on; top bit: none
         cycles = Signal(5)
-        few, very_few, fewest, twice = (Signal(name=name, reset_less=True) for name in (
-            "few", "very_few", "fewest", "twice"))
+        few, very_few, fewest = (Signal(name=name, reset_less=True) for name in ("few", "very_few", "fewest"))
         again, number = Signal(), Signal(MOST_PIXELS.bit_length(), reset_less=True)  # number: of the pixel
         now, shape = Signal(Pixel), tile.tile
+        self._tile, self._running, self._begin, self._missing, self._rest = tile, running, begin, missing, rest
+        self._again, self._waiting, self._spans, self._cycles = again, waiting, (few, very_few, fewest), cycles
+        self._begins = begins
         m.d.comb += [
             self.address.eq(at), self.i.ready.eq(~running),
             now.valid.eq(running & ~waiting),
             now.left_edge.eq(x == 0), now.right_edge.eq(x + 1 == shape.w),
-            now.top.eq(y == 0), now.first.eq(now.left_edge & now.top),
-            now.last.eq(now.right_edge & (y + 1 == shape.h)), now.over.eq(now.last & (again | ~twice)),
+            now.top.eq(top), now.first.eq(now.left_edge & top),
+            now.last.eq(rest == 0), now.over.eq(now.last & (again | ~fewest)),
             now.final.eq(now.over & (missing == 0)),
             now.odd.eq(number[0] ^ again), now.early.eq(~number[-1]),
             now.table_set.eq(shape.table_set), now.narrow.eq(shape.w == 1),
@@ -171,22 +175,23 @@ class Statistics(wiring.Component):
             m.d.sync += cycles.eq(cycles - 1)
         with m.If(self.i.valid & self.i.ready):
             given = self.i.payload
-            m.d.sync += [tile.eq(given), running.eq(1), waiting.eq(1), begins.eq(1), x.eq(0), y.eq(0), at.eq(begin),
+            m.d.sync += [tile.eq(given), running.eq(1), waiting.eq(1), begins.eq(1), x.eq(0), top.eq(1), at.eq(begin),
+                         rest.eq(given.pixels - 1),
                          missing.eq((given.groups << extra) - 1), left.eq(given.tile.c), again.eq(0), number.eq(0),
-                         twice.eq(given.steps <= given.groups * FEW_PIXELS),
-                         few.eq(given.steps < given.groups << 5), very_few.eq(given.steps < given.groups << 4),
-                         fewest.eq(given.steps <= given.groups << 3)]
+                         few.eq(given.pixels < 32), very_few.eq(given.pixels < 16),
+                         fewest.eq(given.pixels <= FEW_PIXELS)]
         soon = ~cycles[4] & ~very_few
         with m.If(running & waiting & ((cycles == 0) | ~Mux(begins, few & ~soon, fewest))):
             m.d.sync += [waiting.eq(0), begins.eq(0)]
         with m.If(now.valid):
-            m.d.sync += [x.eq(Mux(now.right_edge, 0, x + 1)), at.eq(at + (tile.groups << extra))]
+            m.d.sync += [x.eq(Mux(now.right_edge, 0, x + 1)), at.eq(at + (tile.groups << extra)), rest.eq(rest - 1)]
             with m.If(now.right_edge):
-                m.d.sync += y.eq(Mux(now.last, 0, y + 1))
+                m.d.sync += top.eq(0)
             with m.If(~number[-1]):
                 m.d.sync += number.eq(number + 1)
             with m.If(now.last):
-                m.d.sync += [waiting.eq(1), number.eq(0), again.eq(~now.over), at.eq(begin)]
+                m.d.sync += [waiting.eq(1), number.eq(0), again.eq(~now.over), at.eq(begin), top.eq(1),
+                             rest.eq(tile.pixels - 1)]
             with m.If(now.over):
                 m.d.sync += [missing.eq(missing - 1), left.eq(left - lanes), cycles.eq(max(lanes - 3, 0)),
                              at.eq(begin + 1), begin.eq(begin + 1)]
@@ -199,7 +204,8 @@ class Statistics(wiring.Component):
 
     def _line(self, m: Module, columns: list) -> tuple[Any, Any]:
         """Write and read port of the row above."""
-        m.submodules.line = line = memory.Memory(shape=8 * self._lanes, depth=1 << COLUMN_BITS, init=[])
+        m.submodules.line = line = memory.Memory(shape=8 * self._lanes, depth=1 << COLUMN_BITS, init=[],
+                                              attrs=ANY_COLLISION)
         write, read = line.write_port(), line.read_port()
         m.d.comb += read.addr.eq(columns[1])
         return write, read

@@ -60,6 +60,7 @@ class Streams(wiring.Component):
     def __init__(self, lanes: int) -> None:
         check_lanes(lanes)
         self._lanes = lanes
+        self._turns: dict[str, list[Signal]] = {}  # for proofs
         super().__init__({
             "part": In(Part),
             "active": In(lanes),
@@ -92,7 +93,7 @@ class Streams(wiring.Component):
 
     def _turning(self, m: Module, shape: Any, name: str, enable: Any, following: Any, clear: Any = None) -> Signal:
         """The value of this phase, which becomes `following`, or 0; those of the others go round."""
-        turn = [Signal(shape, name=f"{name}_{place}") for place in range(LANES // self._lanes)]
+        turn = self._turns[name] = [Signal(shape, name=f"{name}_{place}") for place in range(LANES // self._lanes)]
         with m.If(enable):
             m.d.sync += [here.eq(there) for here, there in zip(turn, [*turn[1:], following], strict=True)]
         if clear is not None:

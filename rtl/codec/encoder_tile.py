@@ -44,10 +44,11 @@ class Tile(data.Struct):
 
 
 class Stored(data.Struct):
-    """A tile in the values' ring: `groups` steps a pixel, `steps` in all, `values` bytes."""
+    """A tile in the values' ring: `groups` steps a pixel, `pixels` and `steps` in all, `values` bytes."""
 
     tile: Tile
     groups: unsigned(GROUP_BITS)
+    pixels: unsigned(STEP_BITS)
     steps: unsigned(STEP_BITS)
     values: unsigned(DIMENSION_BITS)
 

@@ -4,6 +4,7 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from .decoder_ops import ANY_COLLISION
 from .encoder_queue import TileQueue
 from .encoder_streams import lane_ends, unit_writes
 from .encoder_tile import (
@@ -70,7 +71,8 @@ class UnitStore(wiring.Component):
         lanes = self._lanes
         taken = self.taken.lanes[:lanes]
         end, total, count = Signal(order_bits(lanes)), Signal(UNIT_NUMBER_BITS), Signal(range(lanes + 1))
-        m.submodules.order = order = memory.Memory(shape=order_layout(lanes), depth=1 << order_bits(lanes), init=[])
+        m.submodules.order = order = memory.Memory(shape=order_layout(lanes), depth=1 << order_bits(lanes), init=[],
+                                                attrs=ANY_COLLISION)
         write, read, walk = order.write_port(), order.read_port(), order.read_port()
         number = Signal(range(lanes + 1))
         m.d.comb += [
@@ -103,7 +105,7 @@ class UnitStore(wiring.Component):
         """The units of a lane's streams."""
         lanes = self._lanes
         m.submodules[f"units_{lane}"] = ring = memory.Memory(
-            shape=UNIT_BITS, depth=1 << ring_bits(UNIT_STEPS, lanes), init=[])
+            shape=UNIT_BITS, depth=1 << ring_bits(UNIT_STEPS, lanes), init=[], attrs=ANY_COLLISION)
         write, read = ring.write_port(), ring.read_port()
         places = [Signal(ring_bits(UNIT_STEPS, LANES), name=f"place_{stream}") for stream in range(lane, LANES, lanes)]
         m.d.comb += [read.addr.eq(self.addresses[lane]), read.en.eq(self.read), self.values[lane].eq(read.data),
