@@ -60,7 +60,7 @@ class WeightLoader(wiring.Component):
         m.submodules.loops = loops = Loops([fields[name].width for name in LEVELS])
         p = self.i.payload
         running = Signal()
-        allowed = Signal()  # the tile may be read
+        have = Signal()  # the tile may be read
         row = Signal(range(self.rows))
         word, last_word, tile_end = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -82,11 +82,11 @@ class WeightLoader(wiring.Component):
             with m.If(last_word):
                 m.d.sync += row.eq(0)
         self._address(m, loops.load, word)
-        self._take(m, loops, running, allowed, tile_end)
+        self._take(m, loops, running, have, tile_end)
         self._give(m, loops.load, tile_end)
         room = self._buffer(m, word, running)
-        # a give that has not left yet holds up the word which would make the next one
-        m.d.comb += self.memory.request.valid.eq(running & allowed & room & ~(last_word & self.give.valid))
+        # a give that has not left yet holds up the word which would make the next one; the arbiter's path begins here
+        m.d.comb += self.memory.request.valid.eq(running & have & room & ~(last_word & self.give.valid))
         return m
 
     def _address(self, m: Module, load: Signal, word: Signal) -> None:
@@ -108,14 +108,13 @@ class WeightLoader(wiring.Component):
             with m.If(wraps & (following == ring_end)):
                 m.d.sync += address.eq(ring)
 
-    def _take(self, m: Module, loops: Loops, running: Signal, allowed: Signal, tile_end: Signal) -> None:
-        """One take a tile, up to one tile ahead."""
+    def _take(self, m: Module, loops: Loops, running: Signal, have: Signal, tile_end: Signal) -> None:
+        """One take a tile, up to one tile ahead; without a semaphore all tiles are there."""
         semaphore = Signal(SEMAPHORE_NUMBER_BITS, reset_less=True)
-        have, have_next = Signal(), Signal()
+        have_next, always = Signal(), Signal()
         needed, taken = Signal(), Signal()
         m.d.comb += [
-            needed.eq(running & (semaphore != 0)),
-            allowed.eq(have | (semaphore == 0)),
+            needed.eq(running & ~always),
             self.taking.eq(needed & ~(have & loops.final)),
             self.take.valid.eq(needed & (~have | (~have_next & ~loops.final))),
             self.take.payload.semaphore.eq(semaphore),
@@ -123,9 +122,10 @@ class WeightLoader(wiring.Component):
             taken.eq(self.take.valid & self.take.ready),
         ]
         with m.If(loops.load):
-            m.d.sync += [semaphore.eq(self.i.payload.ready), have.eq(0), have_next.eq(0)]
+            none = self.i.payload.ready == 0
+            m.d.sync += [semaphore.eq(self.i.payload.ready), always.eq(none), have.eq(none), have_next.eq(0)]
         with m.Elif(tile_end):
-            m.d.sync += [have.eq(have_next | taken), have_next.eq(0)]
+            m.d.sync += [have.eq(have_next | taken | always), have_next.eq(0)]
         with m.Elif(taken):
             m.d.sync += [have.eq(1), have_next.eq(have)]
 
@@ -145,7 +145,7 @@ class WeightLoader(wiring.Component):
         m.submodules.words = words = SyncFIFOBuffered(width=8 * self.cols, depth=max(depth, 4))
         reserved = Signal(range(depth + 1))
         leaves = Signal()
-        room = Signal()
+        room = Signal(init=1)
         m.d.comb += [
             words.w_en.eq(self.memory.response.valid),
             words.w_data.eq(self.memory.response.payload),
@@ -153,11 +153,10 @@ class WeightLoader(wiring.Component):
             self.o.payload.eq(words.r_data),
             words.r_en.eq(self.o.ready),
             leaves.eq(self.o.valid & self.o.ready),
-            room.eq(reserved != depth),
             self.busy.eq(running | (reserved != 0) | self.give.valid),
         ]
         with m.If(word & ~leaves):
-            m.d.sync += reserved.eq(reserved + 1)
+            m.d.sync += [reserved.eq(reserved + 1), room.eq(reserved != depth - 1)]
         with m.Elif(leaves & ~word):
-            m.d.sync += reserved.eq(reserved - 1)
+            m.d.sync += [reserved.eq(reserved - 1), room.eq(1)]
         return room
