@@ -82,8 +82,8 @@ def test_machines_without_the_unit() -> None:
         with pytest.raises(ConfigError, match=rf"norm_lanes must be 0 or a power of two up to half of word_bytes "
                                               rf"\(4\), not {lanes}"):
             CONFIG.replace(norm_lanes=lanes)
-    assert preset("large").replace(word_bytes=32, rows=8, cols=8, vector_lanes=8).norm_lanes == 8
-    assert preset("edge").replace(word_bytes=4, rows=4, cols=4, vector_lanes=4, external_bytes=4).norm_lanes == 2
+    assert preset("large").replace(word_bytes=64, rows=8, cols=8, vector_lanes=8).norm_lanes == 8
+    assert preset("edge").replace(word_bytes=4, rows=4, cols=4, vector_lanes=4, external_bytes=4).norm_lanes == 1
     for name, lanes in (("nano", 0), ("micro", 0), ("edge", 4), ("large", 8)):
         assert preset(name).norm_lanes == lanes
     with pytest.raises(MachineError, match="ILLEGAL_INSTRUCTION: NORM on a machine without"):

@@ -33,6 +33,8 @@ SOFTMAX = 60
 """Cycles from a row's last read to its last output, beside those of the passes."""
 MOMENTS = 60
 """Cycles from the grant of a row's last read to the first chunk of its second pass."""
+ROWS_AHEAD = 7
+"""Rows that the norm unit reads before it has its parameters, at most."""
 NORM = 30
 """Cycles from a chunk in the norm unit's second pass to the grant of its output."""
 
@@ -180,8 +182,7 @@ class NormUnit(Unit):
             chunks = -(-i.elems // lanes)
             each = max(chunks, ROOT, 2 * chunks + MOMENTS - room)
             fetch = max(loaded, begin) if held + chunks <= room else max(loaded, begin, made)
-            words = max(-(-8 * i.elems // self.config.word_bytes), chunks)
-            loaded, held = fetch + words + self.shared.banks.latency, chunks
+            loaded, held = fetch + self._load(i, chunks, each) + self.shared.banks.latency, chunks
             start = max(begin + 2, read + 1)
             first = max(start + chunks + MOMENTS, loaded, made + NORM)
             made = first + (i.rows - 1) * each + chunks
@@ -192,3 +193,11 @@ class NormUnit(Unit):
             self.signal(i, written + 1)
             self.retire(i.tag, begin, start, written + 1)
             yield True
+
+    def _load(self, i: Fields, chunks: int, each: int) -> int:
+        """Cycles that the parameters take at the port that they share with the rows."""
+        word_bytes = self.config.word_bytes
+        words = max(-(-8 * i.elems // word_bytes), chunks)
+        row = -(-(i.elems << i.in_type) // word_bytes)
+        ahead = min(row * min(i.rows, ROWS_AHEAD), (NORM_ELEMS << i.in_type) // word_bytes)
+        return words + min(ahead, words * row // max(each - row, row))
