@@ -36,7 +36,7 @@ class NormUnit(wiring.Component):
     buffer of NORM_ELEMS elements and adds up its elements and squares, the second normalises and writes them. In
     between a row's variance and then its reciprocal root are made, those of two rows at once. A row takes
     max(ceil(elems / lanes), 20) cycles in the long run (the 20 are the root's) while the buffer holds it and what comes
-    in the 40 cycles or so of variance and root, as long as memory grants what it asks for; the channels' parameters are
+    in the 50 cycles or so of variance and root, as long as memory grants what it asks for; the channels' parameters are
     loaded while the instruction before runs, 8 * elems / word_bytes words. An instruction starts as soon as its waits
     are granted, even when outputs of the one before it are not in memory yet: where it reads what that one writes, it
     must wait for a semaphore that the other signals.
