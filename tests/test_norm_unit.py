@@ -101,6 +101,13 @@ def test_long_rows(elems: int) -> None:
     run(Cases(elems, 16).program((3, elems), (2, elems - 7)), 16, 8, seed=elems, often=0.05)
 
 
+def test_parameters_are_kept_to_the_end() -> None:
+    """Those of the third instruction wait for the place of the first one's, whose last chunk still needs them."""
+    program = Cases(13, 32).program((40, 8), (1, NORM_ELEMS - 8), (1, 8), wait0=0, wait1=0, row="random", in_type=INT16,
+                                    parameters="usual", out_type=INT16, low=-32768, high=32767)
+    run(program, 32, 8, often=0, latency=1)
+
+
 def test_the_largest_values() -> None:
     """Sums of squares, deviations and normalised values as far as their widths go."""
     cases = Cases(12, 16)
@@ -138,8 +145,7 @@ def _cycles(rows: int, elems: int, word_bytes: int, lanes: int, kind: int) -> in
     (4, 2, 100, INT16, 50),
 ])
 def test_cycles_a_row(word_bytes: int, lanes: int, elems: int, kind: int, each: int) -> None:
-    """max(ceil(elems / lanes), 20) a row; the parameters, which share the port with rows, and the pipeline's length come
-    once."""
+    """max(ceil(elems / lanes), 20) a row; the pipeline and the parameters, which share the port, come once."""
     few, many = (10, 20) if elems < 300 else (3, 6)
     start = _cycles(few, elems, word_bytes, lanes, kind)
     assert _cycles(many, elems, word_bytes, lanes, kind) - start == (many - few) * each
