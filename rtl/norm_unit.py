@@ -25,8 +25,6 @@ from .vector_port import SharedPort
 from .vector_writer import VectorWriter
 
 EVENTS = data.StructLayout({"busy": 1, "wait_input": 1, "wait_output": 1, "wait_semaphore": 1})
-_ROWS = 4
-"""Rows from their roots to the second pass at most."""
 
 
 class NormUnit(wiring.Component):
@@ -138,7 +136,7 @@ class NormUnit(wiring.Component):
         """Everything from chunks of rows to words of outputs; 1 while any of it moves."""
         m.submodules.moments = moments = RowMoments(self._lanes)
         m.submodules.root = root = ReciprocalRoot()
-        m.submodules.rows = rows = StreamFifo(Factor, _ROWS)
+        m.submodules.rows = rows = StreamFifo(Factor, 2)
         # A word a chunk at worst: then there must be places for as many as are under way in the pipeline.
         m.submodules.pack = pack = NormPack(self._word_bytes, self._lanes,
                                             16 if 2 * self._lanes < self._word_bytes else 32)
