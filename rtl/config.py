@@ -47,6 +47,9 @@ class Config:
     """Multipliers of the depthwise unit: `cols` times a power of two (at most 8); 0: none. Left out: 4 times `cols`."""
     softmax_lanes: int = 4
     """Values of a row that the softmax unit takes a cycle, a power of two up to word_bytes; 0: none."""
+    norm_lanes: int = -1
+    """Elements of a row that the norm unit takes a cycle, a power of two up to word_bytes / 2; 0: none. Left out: 4, or
+    word_bytes / 4 where that is less: memory then gives and takes twice what the unit needs."""
     external_bytes: int = 8
     """Bytes a cycle of the external memory port; 0: the machine has none."""
     queue_words: int = 64
@@ -92,6 +95,11 @@ class Config:
         if self.softmax_lanes and not (_power_of_two(self.softmax_lanes) and self.softmax_lanes <= self.word_bytes):
             raise ConfigError(f"softmax_lanes must be 0 or a power of two up to word_bytes ({self.word_bytes}), "
                               f"not {self.softmax_lanes}")
+        if self.norm_lanes == -1:
+            object.__setattr__(self, "norm_lanes", min(4, self.word_bytes // 4))
+        if self.norm_lanes and not (_power_of_two(self.norm_lanes) and self.norm_lanes <= self.word_bytes // 2):
+            raise ConfigError(f"norm_lanes must be 0 or a power of two up to half of word_bytes "
+                              f"({self.word_bytes // 2}), not {self.norm_lanes}")
         row = self.banks * self.word_bytes
         if self.memory_bytes % row or not 2 * row <= self.memory_bytes <= 1 << ADDRESS_BITS:
             raise ConfigError(f"memory_bytes must be a multiple of banks x word_bytes ({row}) from {2 * row} to "
@@ -169,6 +177,9 @@ class Config:
             clean[key] = value
         if clean.get("cols", self.cols) != self.cols:  # as many rows side by side as before
             clean.setdefault("depthwise_lanes", self.depthwise_lanes // self.cols * clean["cols"])  # type: ignore
+        word_bytes = int(clean.get("word_bytes", self.word_bytes))  # type: ignore[call-overload]
+        if word_bytes != self.word_bytes and self.norm_lanes > word_bytes // 4:
+            clean.setdefault("norm_lanes", -1)
         wide = int(clean.get("external_bytes", self.external_bytes)) > 8  # type: ignore[call-overload]
         most = 0 if wide else int(clean.get("word_bytes", self.word_bytes))  # type: ignore[call-overload]
         if self.codec_lanes > most:  # the widest codec that there can be

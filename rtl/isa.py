@@ -367,6 +367,35 @@ docs/numerics.md.""",
         (_u("c_row", _ADDR, "bytes from one output row to the next"), _skip(8)),
     ))
 
+NORM_ELEMS = 2048
+"""Longest row of NORM, in elements."""
+
+NORM = InstructionType(
+    "NORM", 0x90,
+    """Layer norm, or RMS norm, of each of `rows` rows of `elems` values, with a gain and an offset for each channel.
+
+For each row x of n = elems values: S = their sum (0 where `rms` is 1), Q the sum of their squares,
+V = 256 * (n * Q - S * S) + epsilon (at most 65 bits), k = max(3, ceil(bit_length(V) / 2)),
+V' = floor(V * 2**(36 - 2 * k)), r = min((isqrt(floor(2**72 / V')) + 1) >> 1, 2**18 - 1), or 0 where V = 0. For the
+value in channel c: t = round_shift((n * x - S) * r, k - 3), which is (n * x - S) / sqrt(V / 256) with 16 fraction bits
+and at most 23 bits, u = round_shift(t * gain[c], shift[c]), and
+out = clamp(((u + offset[c] + 128) >> 8) + zero_point, low, high); round_shift adds half and shifts, ties upwards.
+Types are INT8 or INT16, little-endian. The parameters of channel c are 8 bytes from B + 8 * c: a word with the gain in
+bits 31 to 14 (signed) and the shift in bits 5 to 0, and the offset (int32, in 1/256 of the output's step). An output
+row may lie over its own input row, but not over later ones, since rows are read ahead. Source of the formula:
+docs/numerics.md.""",
+    _unit("first input row", "parameters of the channels; a multiple of the memory's word", "first output row") + (
+        (_u("rows", 16, "rows, at least 1"), _u("elems", 16, f"elements of a row, 1 to {NORM_ELEMS}")),
+        (_u("a_row", _ADDR, "bytes from one input row to the next"),
+         _u("in_type", 2, "element type of the input: INT8 or INT16"), _u("out_type", 2, "of the output"),
+         _u("rms", 1, "1: the mean is not subtracted"), _skip(3)),
+        (_u("c_row", _ADDR, "bytes from one output row to the next"), _skip(8)),
+        (_u("epsilon", 32, "added to 256 * n**2 times the variance; bits 31 to 0"),),
+        (_u("epsilon_high", 32, "bits 63 to 32"),),
+        (_s("zero_point", 16, "added after rounding"), _skip(16)),
+        (_s("low", 16, "lowest output"), _s("high", 16, "highest output")),
+    ))
+
 STREAMS, READERS = 32, 4
 """Streams at a time, and readers of each."""
 TILE_STEPS, TILE_VALUES = 512, 4096
@@ -423,11 +452,12 @@ tiles' PACK is done: the program waits for it.
         *_ring("c"),
     ))
 
-TYPES = (END, LOOP, NEXT, ADDRESS, SYNC, MOVE_IN, ARRAY, VECTOR, MOVE_OUT, DEPTHWISE, SOFTMAX, PACK, UNPACK)
+TYPES = (END, LOOP, NEXT, ADDRESS, SYNC, MOVE_IN, ARRAY, VECTOR, MOVE_OUT, DEPTHWISE, SOFTMAX, PACK, UNPACK, NORM)
 BY_OPCODE = {kind.opcode: kind for kind in TYPES}
 LONGEST = max(kind.length for kind in TYPES) + 1
 """Words of an instruction in either form, at most."""
-UNITS = {1: "move_in", 2: "array", 3: "vector", 4: "move_out", 5: "depthwise", 6: "softmax", 7: "pack", 8: "unpack"}
+UNITS = {1: "move_in", 2: "array", 3: "vector", 4: "move_out", 5: "depthwise", 6: "softmax", 7: "pack", 8: "unpack",
+         9: "norm"}
 """Units by the high digit of the opcode; 0 is the sequencer itself."""
 
 

@@ -17,6 +17,7 @@ from .errors import ErrorCode
 from .faults import Fault
 from .memory import UnifiedMemory
 from .mover import MoveIn, MoveOut
+from .norm_unit import NormUnit
 from .pack_unit import PackUnit
 from .pager import Pager
 from .ports import ExternalPort, HostBus, Retired, accumulator_row
@@ -63,6 +64,8 @@ class Machine(wiring.Component):
             self.units["depthwise"] = DepthwiseUnit(c.cols, c.word_bytes, c.depthwise_lanes, multiplier)
         if c.softmax_lanes:
             self.units["softmax"] = SoftmaxUnit(c.word_bytes, c.softmax_lanes)
+        if c.norm_lanes:
+            self.units["norm"] = NormUnit(c.word_bytes, c.norm_lanes)
         if c.codec_lanes:
             self.units["pack"] = PackUnit(c.word_bytes, c.external_bytes, c.codec_lanes, c.page_bytes, c.pages,
                                           isa.STREAMS)
@@ -77,6 +80,8 @@ class Machine(wiring.Component):
             reads["depthwise"] = writes["depthwise"] = False
         if c.softmax_lanes:
             reads["softmax"] = writes["softmax"] = False
+        if c.norm_lanes:
+            reads["norm"] = writes["norm"] = False
         if c.codec_lanes:
             reads |= {"pack": False, "unpack": True}
             writes |= {"pack": True, "unpack": False}
@@ -187,6 +192,9 @@ class Machine(wiring.Component):
         if self.config.softmax_lanes:
             wiring.connect(m, self.units["softmax"].read, memory.r_softmax)
             wiring.connect(m, self.units["softmax"].write, memory.w_softmax)
+        if self.config.norm_lanes:
+            wiring.connect(m, self.units["norm"].read, memory.r_norm)
+            wiring.connect(m, self.units["norm"].write, memory.w_norm)
         if self.config.external_bytes:
             wiring.connect(m, self.units["move_in"].memory, memory.w_move_in)
             wiring.connect(m, self.units["move_out"].memory, memory.r_move_out)

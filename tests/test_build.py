@@ -16,7 +16,7 @@ from systolith.gen.verilog import emit
 from systolith.rtl.config import Config
 
 TINY = Config(name="tiny", rows=4, cols=4, memory_bytes=8192, banks=2, word_bytes=4, codec_lanes=0, accumulator_rows=16,
-              vector_lanes=2, external_bytes=0, multiplier="ecp5")
+              vector_lanes=2, norm_lanes=0, external_bytes=0, multiplier="ecp5")
 REPORT = {
     "fmax": {"$glbnet$fast": {"achieved": 71.25, "constraint": 60.0}},
     "utilization": {"TRELLIS_COMB": {"available": 83640, "used": 20000},

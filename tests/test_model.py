@@ -42,6 +42,9 @@ DEPTHWISE = isa.DEPTHWISE(a=0x8000, b=0x4000, c=0xC000, rows_y=9, rows_x=11, ky=
 STRIDE = isa.DEPTHWISE(**DEPTHWISE.values | {"y_step": 2, "x_step": 2, "rows_y": 5, "rows_x": 6})
 SOFTMAX = isa.SOFTMAX(a=0x8000, b=0x4000, c=0xC000, rows=12, elems=40, a_row=40, c_row=40)
 
+NORM = isa.NORM(a=0x8000, b=0x4000, c=0xC000, rows=12, elems=120, a_row=240, c_row=120, in_type=isa.INT16, low=-128,
+                high=127)
+
 
 def array(rows=20, k=6, **fields):
     """An ARRAY on rows of 8 bytes, with weights in memory for good."""
@@ -61,7 +64,8 @@ def moves(kind, external, blocks=20, **fields):
 
 PROGRAMS = {
     "copies": [COPY, COPY, COPY], "sums": [SUM, SUM], "pools": [POOL, POOL], "depthwise": [DEPTHWISE, DEPTHWISE],
-    "strides": [STRIDE, STRIDE, STRIDE], "softmax": [SOFTMAX, SOFTMAX], "in": [moves(isa.MOVE_IN, 0)] * 2,
+    "strides": [STRIDE, STRIDE, STRIDE], "softmax": [SOFTMAX, SOFTMAX],
+    "norm": [NORM, NORM], "one norm": [NORM], "in": [moves(isa.MOVE_IN, 0)] * 2,
     "out": [moves(isa.MOVE_OUT, 0)] * 2,
     "both directions": [moves(isa.MOVE_IN, 0), moves(isa.MOVE_OUT, 4096), moves(isa.MOVE_IN, 0)],
     "array": [array(), drain(), array(), drain()],
@@ -102,7 +106,7 @@ def compare(artefact, measured, tolerance, ahead=True):
     assert abs(timing.cycles - measured.cycles) <= allowed, (timing.cycles, measured.cycles)
     seen = dict(zip(measured.counter_names, measured.counters, strict=True))
     found = dict(zip(timing.counter_names, timing.counters([timing.cycles])[0].tolist(), strict=True))
-    busy = [name for name in found if name.endswith(".busy") and not name.startswith(("softmax", "pack"))]
+    busy = [name for name in found if name.endswith(".busy") and not name.startswith(("softmax", "norm", "pack"))]
     assert {name: found[name] for name in busy} == {name: seen[name] for name in busy}
     assert set(found) == {name for name in seen if not name.startswith("memory.")}
     for unit in {event.unit for event in measured.events} - ({"move_in"} if ahead else set()):

@@ -41,6 +41,7 @@ def test_bytes_add_up() -> None:
     # 8 channels; the window of 4 x 4 outputs is 9 x 6; 2 groups of 6 words and a set
     (isa.DEPTHWISE(tiles=2, elems=5, elems_last=3, ky=3, kx=2, rows_y=4, rows_x=4, y_step=2, x_step=1, y_dilation=1,
                    x_dilation=2), Traffic(memory_read=96 + 112 + 9 * 6 * 8, memory_write=128, weights_memory=96)),
+    (isa.NORM(rows=3, elems=10, in_type=1), Traffic(memory_read=60 + 80, memory_write=30)),
     (isa.SOFTMAX(rows=3, elems=10), Traffic(memory_read=30 + 1024, memory_write=30)),
     (isa.SYNC(), Traffic()),
 ])

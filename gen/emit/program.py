@@ -13,7 +13,7 @@ WEIGHT_READY, WEIGHT_FREE = 1, 2
 """Semaphores between the mover and the array's weight loader."""
 STREAMS_FROM, STREAM_ROWS = 1 << 32, 1 << 16
 """Addresses behind all others that stand for rows of streams."""
-_RUNS_AHEAD = frozenset({"vector", "depthwise", "softmax"})
+_RUNS_AHEAD = frozenset({"vector", "depthwise", "softmax", "norm"})
 """Units that start an instruction before the results of the one before it are in memory."""
 
 

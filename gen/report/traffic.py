@@ -75,8 +75,13 @@ def _softmax(i: Instruction, config: Config, constants: int) -> Traffic:
     return Traffic(memory_read=i.rows * i.elems + 1024, memory_write=i.rows * i.elems)
 
 
+def _norm(i: Instruction, config: Config, constants: int) -> Traffic:
+    return Traffic(memory_read=(i.rows * _SIZES[i.in_type] + 8) * i.elems,
+                   memory_write=i.rows * i.elems * _SIZES[i.out_type])
+
+
 _COUNTS: dict[str, Callable[[Instruction, Config, int], Traffic]] = {
     "MOVE_IN": _move_in, "MOVE_OUT": _move_out, "ARRAY": _array, "VECTOR": _vector, "DEPTHWISE": _depthwise,
-    "SOFTMAX": _softmax,
+    "SOFTMAX": _softmax, "NORM": _norm,
 }
 """By the name of the instruction; one that is not here is taken to move nothing."""

@@ -25,12 +25,12 @@ def execute_softmax(instruction: Instruction, memory: NDArray[np.uint8], word_by
     """Carries out one instruction on `memory`, in place. Raises ValueError or IndexError where the machine reports."""
     i = instruction
     check_softmax(i, word_bytes)
-    raw = memory[_bytes(i.b, 0, 1, 4 * SOFTMAX_ENTRIES)[0]]
+    raw = memory[row_bytes(i.b, 0, 1, 4 * SOFTMAX_ENTRIES)[0]]
     table = raw.view("<i4") & ((1 << SOFTMAX_ENTRY_BITS) - 1)
-    x = memory[_bytes(i.a, i.a_row, i.rows, i.elems)].view(np.int8)
-    memory[_bytes(i.c, i.c_row, i.rows, i.elems)] = softmax(x, table).astype(np.int8).view(np.uint8)
+    x = memory[row_bytes(i.a, i.a_row, i.rows, i.elems)].view(np.int8)
+    memory[row_bytes(i.c, i.c_row, i.rows, i.elems)] = softmax(x, table).astype(np.int8).view(np.uint8)
 
 
-def _bytes(base: int, pitch: int, rows: int, elems: int) -> NDArray[np.int64]:
-    """Addresses of all elements: [rows, elems]."""
+def row_bytes(base: int, pitch: int, rows: int, elems: int) -> NDArray[np.int64]:
+    """Addresses of the `elems` bytes of each row: [rows, elems]."""
     return (base + np.arange(rows)[:, None] * pitch + np.arange(elems)) % (1 << ADDRESS_BITS)

@@ -16,6 +16,7 @@ from systolith.rtl.config import Config
 from systolith.rtl.isa import Instruction
 from systolith.sim.golden.array import input_tiles
 from systolith.sim.golden.depthwise import execute_depthwise
+from systolith.sim.golden.norm import execute_norm
 from systolith.sim.golden.pages import Pages
 from systolith.sim.golden.softmax import execute_softmax
 from systolith.sim.golden.vector import execute_vector
@@ -64,7 +65,8 @@ class Machine:
                  "array": self._unit("array", self._array), "vector": self._unit("vector", self._vector),
                  "move_out": self._unit("move_out", self._move_out), "softmax": self._unit("softmax", self._softmax),
                  "depthwise": self._unit("depthwise", self._depthwise), "pack": self._unit("pack", self._pack),
-                 "unpack": self._unit("unpack", self._unpack), "host": self._host(feeds)}
+                 "unpack": self._unit("unpack", self._unpack), "norm": self._unit("norm", self._norm),
+                 "host": self._host(feeds)}
         while not self._done:
             self._progress = False
             for name, unit in units.items():
@@ -147,6 +149,8 @@ class Machine:
             raise MachineError("ILLEGAL_INSTRUCTION: DEPTHWISE on a machine without a depthwise unit")
         if unit == "softmax" and not self.config.softmax_lanes:
             raise MachineError("ILLEGAL_INSTRUCTION: SOFTMAX on a machine without a softmax unit")
+        if unit == "norm" and not self.config.norm_lanes:
+            raise MachineError("ILLEGAL_INSTRUCTION: NORM on a machine without a norm unit")
         if unit in ("pack", "unpack") and not self.config.codec_lanes:
             raise MachineError(f"ILLEGAL_INSTRUCTION: {instruction.kind.name} on a machine without a codec")
         mask = (1 << isa.ADDRESS_BITS) - 1
@@ -260,6 +264,10 @@ class Machine:
 
     def _softmax(self, instruction: Instruction) -> Iterator[bool]:
         execute_softmax(instruction, self.memory, self.config.word_bytes)
+        yield True
+
+    def _norm(self, instruction: Instruction) -> Iterator[bool]:
+        execute_norm(instruction, self.memory, self.config.word_bytes)
         yield True
 
     def _pack(self, instruction: Instruction) -> Iterator[bool]:

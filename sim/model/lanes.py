@@ -1,4 +1,4 @@
-"""The units that work on memory alone: depthwise convolution and softmax."""
+"""The units that work on memory alone: depthwise convolution, softmax and norms."""
 
 from collections import deque
 from typing import NamedTuple
@@ -6,6 +6,8 @@ from typing import NamedTuple
 from systolith.rtl.depthwise_outputs import output_lanes
 from systolith.rtl.depthwise_setup import REACH, ROWS
 from systolith.rtl.depthwise_walk import COLUMNS
+from systolith.rtl.isa import NORM_ELEMS
+from systolith.rtl.norm_root import CYCLES as ROOT
 from systolith.rtl.vector_address import SLOTS
 
 from .program import Fields
@@ -29,6 +31,12 @@ DIVISION = 15
 TABLE = 256
 SOFTMAX = 60
 """Cycles from a row's last read to its last output, beside those of the passes."""
+MOMENTS = 60
+"""Cycles from the grant of a row's last read to the first chunk of its second pass."""
+ROWS_AHEAD = 7
+"""Rows that the norm unit reads before it has its parameters, at most."""
+NORM = 30
+"""Cycles from a chunk in the norm unit's second pass to the grant of its output."""
 
 
 class Strip(NamedTuple):
@@ -153,3 +161,43 @@ class SoftmaxUnit(Unit):
             self.signal(i, written + 1)
             self.retire(i.tag, begin, start, written + 1)
             yield True
+
+
+class NormUnit(Unit):
+    """Two passes over different rows at once; the parameters of an instruction are loaded while the one before it
+    runs, where there is room for both."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__("norm", shared, ("busy", "wait_input", "wait_output", "wait_semaphore"))
+
+    def run(self) -> Process:
+        lanes = self.config.norm_lanes
+        room = NORM_ELEMS // lanes
+        read = loaded = made = -1  # cycles of the last chunk of the first pass, of the last parameters, of the second
+        held = 0  # chunks of parameters of the instruction before
+        while True:
+            i, ready = yield from self.instruction()
+            begin = yield from self.waits(i, ready)
+            self.queue.take(begin)
+            chunks = -(-i.elems // lanes)
+            each = max(chunks, ROOT, 2 * chunks + MOMENTS - room)
+            fetch = max(loaded, begin) if held + chunks <= room else max(loaded, begin, made)
+            loaded, held = fetch + self._load(i, chunks, each) + self.shared.banks.latency, chunks
+            start = max(begin + 2, read + 1)
+            first = max(start + chunks + MOMENTS, loaded, made + NORM)
+            made = first + (i.rows - 1) * each + chunks
+            read = max(start + chunks, made - chunks - MOMENTS)
+            written = made + NORM
+            self.count("busy", start, written, written - start)
+            self.idle, self.clock = read + 1, read
+            self.signal(i, written + 1)
+            self.retire(i.tag, begin, start, written + 1)
+            yield True
+
+    def _load(self, i: Fields, chunks: int, each: int) -> int:
+        """Cycles that the parameters take at the port that they share with the rows."""
+        word_bytes = self.config.word_bytes
+        words = max(-(-8 * i.elems // word_bytes), chunks)
+        row = -(-(i.elems << i.in_type) // word_bytes)
+        ahead = min(row * min(i.rows, ROWS_AHEAD), (NORM_ELEMS << i.in_type) // word_bytes)
+        return words + min(ahead, words * row // max(each - row, row))

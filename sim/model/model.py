@@ -13,7 +13,7 @@ from systolith.sim.machine.machine import Deadlock
 
 from .array import ArrayUnit
 from .host import Host, HostRow
-from .lanes import DepthwiseUnit, SoftmaxUnit
+from .lanes import DepthwiseUnit, NormUnit, SoftmaxUnit
 from .movers import MoveIn, MoveOut, Port
 from .pack import PackUnit
 from .pages import Pages
@@ -37,6 +37,8 @@ def _units(shared: Shared, words: list[int], entry: int, tile_bytes: Mapping[int
         units.append(DepthwiseUnit(shared))
     if c.softmax_lanes:
         units.append(SoftmaxUnit(shared))
+    if c.norm_lanes:
+        units.append(NormUnit(shared))
     if c.codec_lanes:
         pages = Pages(c.page_bytes, tile_bytes)
         units += [PackUnit(shared, pages, port), UnpackUnit(shared, pages, port)]
