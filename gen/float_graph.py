@@ -22,8 +22,10 @@ from .float_nodes import (
     FloatConv,
     FloatDepthwise,
     FloatFunction,
+    FloatMatMul,
     FloatMul,
     FloatNode,
+    FloatNorm,
     FloatPad,
     FloatPool,
     FloatReshape,
@@ -44,8 +46,10 @@ __all__ = [
     "FloatConv",
     "FloatDepthwise",
     "FloatFunction",
+    "FloatMatMul",
     "FloatMul",
     "FloatNode",
+    "FloatNorm",
     "FloatPad",
     "FloatPool",
     "FloatReshape",
@@ -117,6 +121,12 @@ def float_shape(node: FloatNode, x: Shape, *others: Shape) -> Shape:
         return (x[0] + top + bottom, x[1] + left + right, x[2])
     if isinstance(node, FloatAdd | FloatMul):
         return tuple(np.broadcast_shapes(x, *others))  # type: ignore[return-value]
+    if isinstance(node, FloatMatMul):
+        (other,) = others
+        inner, columns = (other[2], other[0]) if node.transposed else (other[0], other[2])
+        if inner != x[2] or x[1] % other[1]:
+            raise ValueError(f"{node.name} multiplies {x} with {other}")
+        return (x[0], x[1], columns)
     if isinstance(node, FloatConcat):
         sizes = list(x)
         if any(other[k] != x[k] for other in others for k in range(3) if k != node.axis):
@@ -161,8 +171,18 @@ def _result(node: FloatNode, x: Array, others: list[Array], shape: Shape) -> Arr
     if isinstance(node, FloatFunction):
         return node.function(x)
     if isinstance(node, FloatSoftmax):
+        if node.causal:
+            x = np.where(np.arange(x.shape[-1]) <= np.arange(x.shape[-3])[:, None, None], x, -np.inf)
         e = np.exp(x - x.max(axis=-1, keepdims=True))
         return e / e.sum(axis=-1, keepdims=True)
+    if isinstance(node, FloatMatMul):
+        b = np.swapaxes(others[0], -3, -1) if node.transposed else others[0]
+        b = np.repeat(np.swapaxes(b, -3, -2), x.shape[-2] // b.shape[-2], axis=-3)
+        return np.swapaxes(np.swapaxes(x, -3, -2) @ b, -3, -2) * x.dtype.type(node.scale)
+    if isinstance(node, FloatNorm):
+        centred = x if node.rms else x - x.mean(axis=-1, keepdims=True)
+        power = (centred * centred).mean(axis=-1, keepdims=True) + x.dtype.type(node.epsilon)
+        return centred / np.sqrt(power) * node.gamma.astype(x.dtype) + node.beta.astype(x.dtype)
     if isinstance(node, FloatConcat):
         return np.concatenate([x, *others], axis=node.axis - 3)
     if isinstance(node, FloatSlice):

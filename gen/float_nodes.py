@@ -137,7 +137,30 @@ class FloatFunction(FloatNode):
 
 @dataclass(frozen=True, eq=False)
 class FloatSoftmax(FloatNode):
-    """Softmax over the channels."""
+    """Softmax over the channels; `causal`: in row t over the first t + 1 of them, the others come out as 0."""
+
+    causal: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class FloatMatMul(FloatNode):
+    """scale * a @ b of two activations, a head at a time, as the core graph's MatMul: a [rows, heads, K],
+    b [K, groups, N] or, `transposed`, [N, groups, K]."""
+
+    transposed: bool = False
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class FloatNorm(FloatNode):
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta over the channels; `rms`: without the mean, and the mean
+    square in place of the variance."""
+
+    gamma: Array
+    beta: Array
+    """[channels]"""
+    epsilon: float
+    rms: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -163,6 +163,44 @@ class Softmax(Node):
 
     table: NDArray[np.int32]
     """[256]: round(2**24 * exp(-beta * scale * d)) for d = 0 .. 255"""
+    causal: bool = False
+    """In row t only the first t + 1 channels take part; the others come out as 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class MatMul(Node):
+    """Product of two activations, a head at a time: a is [rows, heads, K], the output [rows, heads, N].
+
+    out[t, h, n] = clamp(round_shift((sum over k of (a[t, h, k] - zp_a) * b[k, g, n]) * multiplier, shift) + zp_out, low,
+    high), g = h // (heads / groups). b is [K, groups, N], or [N, groups, K] where it is `transposed`; its zero point is 0.
+    """
+
+    multiplier: int
+    shift: int
+    inner: int
+    """K"""
+    transposed: bool = False
+    rounding: int = 0
+    low: int = -128
+    high: int = 127
+
+    def macs(self, output: Tensor) -> int:
+        """Multiply-accumulates of the layer."""
+        return output.elements * self.inner
+
+
+@dataclass(frozen=True, eq=False)
+class Norm(Node):
+    """Layer norm over the channels (RMS norm, where `rms` is set), int8 or int16, as the NORM instruction defines it."""
+
+    gain: NDArray[np.int64]
+    """[channels], as are the next two: `systolith.sim.golden.norm.NormParameters`"""
+    shift: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    epsilon: int
+    rms: bool = False
+    low: int = -128
+    high: int = 127
 
 
 @dataclass(frozen=True, eq=False)
@@ -360,6 +398,12 @@ def output_shape(node: Node, inputs: list[Tensor]) -> Shape | None:
         return (height, width, node.weights.shape[0])
     if isinstance(node, Add | Mul):
         return tuple(np.broadcast_shapes(x, inputs[1].shape))  # type: ignore[return-value]
+    if isinstance(node, MatMul):
+        other = inputs[1].shape
+        rows, columns = (other[2], other[0]) if node.transposed else (other[0], other[2])
+        if rows != x[2] or rows != node.inner or x[1] % other[1]:
+            raise ValueError(f"{node.name} multiplies {x} with {other}")
+        return (x[0], x[1], columns)
     if isinstance(node, Concat):
         sizes = list(x)
         sizes[node.axis] = sum(t.shape[node.axis] for t in inputs)

@@ -8,7 +8,7 @@ from .isa import SEMAPHORES
 IDENTIFICATION = 0x54535953
 """What the register ID reads: "SYST" in memory order."""
 COUNTERS_AT = 0x100
-SEMAPHORES_AT = 0x200
+SEMAPHORES_AT = 0x300
 MEMORY_AT = 0x0100_0000
 """Host address of the unified memory's byte 0."""
 MORE = 1 << 31

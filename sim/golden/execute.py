@@ -16,8 +16,10 @@ from systolith.gen.graph import (
     Feed,
     Graph,
     Lookup,
+    MatMul,
     Mul,
     Node,
+    Norm,
     Pack,
     Pool2D,
     Rescale,
@@ -33,6 +35,7 @@ from systolith.gen.graph import (
 )
 
 from . import operators
+from .norm import NormParameters, norm_rows
 
 Array = NDArray[Any]
 
@@ -170,7 +173,14 @@ def apply(node: Node, inputs: list[Array], tensors: list[Tensor], output: Tensor
     elif isinstance(node, Lookup):
         y = operators.lookup(x, node.table)
     elif isinstance(node, Softmax):
-        y = operators.softmax(x, node.table)
+        rows = np.arange(1, output.shape[0] + 1)[:, None, None]
+        y = operators.softmax(x, node.table, rows if node.causal else None)
+    elif isinstance(node, MatMul):
+        y = operators.matmul(x, inputs[1], node.multiplier, node.shift, transposed=node.transposed, zero_a=zero_in,
+                             zero_out=zero_out, rounding=node.rounding, low=node.low, high=node.high)
+    elif isinstance(node, Norm):
+        y = norm_rows(x, NormParameters(node.gain, node.shift, node.offset), node.epsilon, rms=node.rms,
+                      zero_point=zero_out, low=node.low, high=node.high)
     elif isinstance(node, Resize):
         zero_in, zero_out = (0, 0) if node.raw else (zero_in, zero_out)
         y = operators.resize(x, node.rows, node.columns, node.bits, node.multiplier, node.shift, zero_in=zero_in,

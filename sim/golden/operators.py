@@ -80,6 +80,19 @@ def conv2d(x: Array, weights: Array, bias: Array, multiplier: Array, shift: Arra
     return rescale(sums, multiplier, shift, rounding=rounding, zero_point=zero_out, low=low, high=high)
 
 
+def matmul(a: Array, b: Array, multiplier: int, shift: int, *, transposed: bool = False, zero_a: int = 0,
+           zero_out: int = 0, rounding: int = SINGLE, low: int = -128, high: int = 127) -> NDArray[np.int32]:
+    """Product of activations, a head at a time: a [..., rows, heads, K], b [..., K, groups, N] or, `transposed`,
+    [..., N, groups, K]; head h takes group h // (heads / groups). int32 sums, one rescale."""
+    b = np.swapaxes(b, -3, -1) if transposed else b
+    b = np.repeat(np.swapaxes(b, -3, -2), a.shape[-2] // b.shape[-2], axis=-3)  # [..., heads, K, N]
+    a = np.swapaxes(np.asarray(a, np.int64) - zero_a, -3, -2)
+    # a product of bytes is below 2**16: float64 holds sums of any length exactly
+    sums = (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64).astype(np.int32)
+    return rescale(np.swapaxes(sums, -3, -2), multiplier, shift, rounding=rounding, zero_point=zero_out, low=low,
+                   high=high)
+
+
 def add(a: Array, b: Array, multiplier: tuple[int, int], shift: int, *, zero_a: int = 0, zero_b: int = 0,
         zero_out: int = 0, rounding: int = SINGLE, low: int = -128, high: int = 127) -> NDArray[np.int32]:
     """Sum of two tensors, each with its own scale; axes of length 1 are repeated."""
@@ -130,10 +143,13 @@ def lookup(x: Array, table: Array) -> NDArray[np.int32]:
     return table.astype(np.int32)[np.asarray(x, np.int32) + 128]
 
 
-def softmax(x: Array, table: Array) -> NDArray[np.int32]:
-    """Softmax over the last axis: the SOFTMAX instruction. x: int8; table: 256 int32 of 0 to 2**24."""
+def softmax(x: Array, table: Array, valid: Array | None = None) -> NDArray[np.int32]:
+    """Softmax over the last axis: the SOFTMAX instruction. x: int8; table: 256 int32 of 0 to 2**24; valid [..., 1]: how
+    many elements of each row take part, the first ones (all, where left out); the others come out as 0."""
     wide = np.asarray(x, np.int64)
-    e = table.astype(np.int64)[wide.max(axis=-1, keepdims=True) - wide]
+    inside = np.arange(wide.shape[-1]) < (wide.shape[-1] if valid is None else valid)
+    wide = np.where(inside, wide, -128)
+    e = inside * table.astype(np.int64)[wide.max(axis=-1, keepdims=True) - wide]
     s = np.maximum(e.sum(axis=-1, keepdims=True), 1)  # where it is 0, so are all of e
     log = np.frexp(s.astype(np.float64))[1].astype(np.int64) - 1  # floor of log2: float64 holds a sum below 2**53
     # 2**(log + 25) // s by two digits, since the power itself may not fit
