@@ -1,6 +1,7 @@
 """Post-training quantisation: float graph and samples to core graph.
 
-Activations are int8 with a scale and a zero point a tensor, weights int8 symmetric with a scale an output channel,
+Activations are int8 with a scale and a zero point a tensor, int16 on the residual path of transformers
+(`scales.sixteen_bits`), weights int8 symmetric with a scale an output channel,
 biases int32. Scales are float32; multipliers are made of their float64 quotients (`quantise_scale`).
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.rtl.isa import EVEN, SINGLE
+from systolith.sim.golden.norm import quantise_epsilon, quantise_norm
 from systolith.sim.golden.operators import window_elements
 from systolith.sim.golden.rescale import ScaleError, quantise_scale
 
@@ -27,8 +29,10 @@ from .float_graph import (
     FloatDepthwise,
     FloatFunction,
     FloatGraph,
+    FloatMatMul,
     FloatMul,
     FloatNode,
+    FloatNorm,
     FloatPad,
     FloatPool,
     FloatReshape,
@@ -40,6 +44,7 @@ from .float_graph import (
     float_execute,
 )
 from .graph import (
+    DTYPES,
     Add,
     ArgMax,
     Concat,
@@ -47,8 +52,10 @@ from .graph import (
     DepthwiseConv2D,
     Graph,
     Lookup,
+    MatMul,
     Mul,
     Node,
+    Norm,
     Pool2D,
     Rescale,
     Reshape,
@@ -60,7 +67,7 @@ from .graph import (
     Transpose,
     TransposedConv2D,
 )
-from .scales import activation_scale, tensors_of
+from .scales import Range, activation_scale, ranges_of, symmetric_scale, tensors_of
 from .tables import real_of, rounded_table, softmax_table
 
 Sample = dict[str, NDArray[Any]]
@@ -81,9 +88,11 @@ def quantise(graph: FloatGraph, samples: Iterable[Sample], *, percentile: float 
     if percentile is not None and not 50 < percentile <= 100:
         raise UserError(f"percentile must be above 50 and at most 100, not {percentile}")
     observers = calibrate(graph, samples, histogram=percentile is not None or least_error)
-    tensors = tensors_of(graph, observers, percentile, least_error)
+    ranges = ranges_of(graph, observers, percentile, least_error)
+    tensors = tensors_of(graph, ranges)
     nodes: list[Node] = []
     for node in graph.nodes:
+        node = _right_types(node, tensors, ranges, nodes)
         if isinstance(node, FloatConcat):
             node = _same_scales(node, tensors, nodes)
         nodes.append(_scaled(node, [tensors[name] for name in node.inputs], tensors[node.output]))
@@ -112,6 +121,33 @@ def calibrate(graph: FloatGraph, samples: Iterable[Sample], *, histogram: bool =
     return observers
 
 
+_NARROW = (FloatConv | FloatDepthwise | FloatTransposedConv | FloatMatMul | FloatMul | FloatFunction | FloatSoftmax
+           | FloatResize | FloatPad)
+"""What reads int8 only."""
+
+
+def _right_types(node: FloatNode, tensors: dict[str, Tensor], ranges: dict[str, Range], nodes: list[Node]) -> FloatNode:
+    """The node on copies of those of its inputs that have another type than it can read; a copy is made once."""
+    inputs = []
+    for place, name in enumerate(node.inputs):
+        x, wanted = tensors[name], tensors[name].dtype
+        if isinstance(node, _NARROW):
+            wanted = "int8"
+        elif isinstance(node, FloatAdd | FloatConcat) and any(tensors[other].dtype == "int16" for other in node.inputs):
+            wanted = "int16"
+        if wanted != x.dtype and x.dtype != "int32":
+            name = f"{x.name}:{wanted}"
+            if name not in tensors:
+                symmetric = wanted == "int16" or (isinstance(node, FloatMatMul) and place == 1)
+                scales = symmetric_scale(*ranges[x.name], wanted) if symmetric else activation_scale(*ranges[x.name])
+                tensors[name] = Tensor(name, x.shape, wanted, *scales)
+                info = np.iinfo(DTYPES[wanted])
+                nodes.append(Rescale(name, (x.name,), name, *quantise_scale(x.scale / scales[0]), rounding=EVEN,
+                                     low=int(info.min), high=int(info.max), source=f"{x.name} as {wanted}"))
+        inputs.append(name)
+    return replace(node, inputs=tuple(inputs))
+
+
 def _same_scales(node: FloatConcat, tensors: dict[str, Tensor], nodes: list[Node]) -> FloatConcat:
     """The node behind rescales of those of its inputs that have another scale than its output."""
     output, inputs = tensors[node.output], []
@@ -129,12 +165,14 @@ def _same_scales(node: FloatConcat, tensors: dict[str, Tensor], nodes: list[Node
 
 def limits(low: float, high: float, output: Tensor) -> tuple[int, int]:
     """The clamp of real values as the output's integers."""
+    info = np.iinfo(DTYPES[output.dtype])
+
     def place(value: float, unlimited: int) -> int:
         if math.isinf(value):
             return unlimited
-        return int(np.clip(round(value / output.scale) + output.zero_point, -128, 127))
+        return int(np.clip(round(value / output.scale) + output.zero_point, info.min, info.max))
 
-    return place(low, -128), place(high, 127)
+    return place(low, int(info.min)), place(high, int(info.max))
 
 
 def _scaled(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
@@ -162,6 +200,15 @@ def _node(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
         low, high = limits(node.low, node.high, output)
         scale = inputs[0].scale * inputs[1].scale / output.scale
         return Mul(node.name, node.inputs, node.output, *quantise_scale(scale), EVEN, low, high, source=node.source)
+    if isinstance(node, FloatMatMul):
+        scale = node.scale * inputs[0].scale * inputs[1].scale / output.scale
+        return MatMul(node.name, node.inputs, node.output, *quantise_scale(scale), inputs[0].shape[2], node.transposed,
+                      SINGLE, *limits(-math.inf, math.inf, output), source=node.source)
+    if isinstance(node, FloatNorm):
+        x = inputs[0]
+        parameters = quantise_norm(node.gamma, node.beta, output.scale)
+        return Norm(node.name, node.inputs, node.output, *parameters, quantise_epsilon(node.epsilon, x.scale, x.shape[2]),
+                    node.rms, *limits(-math.inf, math.inf, output), source=node.source)
     if isinstance(node, FloatResize):
         low, high = limits(node.low, node.high, output)
         return Resize(node.name, node.inputs, node.output, node.rows, node.columns, node.bits, EVEN, low, high,
@@ -184,7 +231,7 @@ def _simple(node: FloatNode, x: Tensor, output: Tensor) -> Node:
             values = np.asarray(node.function(real_of(x)), np.float32)
         return Lookup(node.name, node.inputs, node.output, rounded_table(values, output), source=node.source)
     if isinstance(node, FloatSoftmax):
-        return Softmax(node.name, node.inputs, node.output, softmax_table(x.scale), source=node.source)
+        return Softmax(node.name, node.inputs, node.output, softmax_table(x.scale), node.causal, source=node.source)
     if isinstance(node, FloatConcat):
         return Concat(node.name, node.inputs, node.output, node.axis, source=node.source)
     if isinstance(node, FloatSlice):

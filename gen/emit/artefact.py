@@ -22,10 +22,7 @@ from .places import Place
 from .program import HostRow
 
 FORMAT = 4
-_NODES = {kind.__name__: kind for kind in (
-    core.Add, core.ArgMax, core.Concat, core.Conv2D, core.DepthwiseConv2D, core.Feed, core.Lookup, core.Mul, core.Pack,
-    core.Pool2D, core.Rescale, core.Reshape, core.Resize, core.Slice, core.Softmax, core.Transpose,
-    core.TransposedConv2D, core.Unpack)}
+_NODES = {kind.__name__: kind for kind in Node.__subclasses__()}
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,12 @@ def conv_parameters(node: Convolution, weights: NDArray[np.int8], zero_point: in
     return out
 
 
+def tile_parameters(tiles: int, multiplier: int, shift: int, config: Config) -> bytes:
+    """As many equal sets without a bias."""
+    ones = np.ones(config.cols, np.int64)
+    return _set(0 * ones, multiplier * ones, shift * ones, config) * tiles
+
+
 def scalar_parameters(operands: list[tuple[int, int]], shift: int, config: Config) -> bytes:
     """Sets for memory operands, given as (zero point, multiplier): X - zero_point is what is multiplied."""
     ones = np.ones(config.cols, np.int64)

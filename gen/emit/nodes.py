@@ -12,8 +12,10 @@ from systolith.gen.graph import (
     DepthwiseConv2D,
     Feed,
     Lookup,
+    MatMul,
     Mul,
     Node,
+    Norm,
     Pack,
     Pool2D,
     Rescale,
@@ -33,9 +35,10 @@ from .array_nodes import input_rows, plan_conv, plan_depthwise_on_array, plan_tr
 from .constants import depthwise_constants
 from .copy_nodes import plan_concat, plan_slice, plan_transpose
 from .gather_nodes import gains, plan_gathered
+from .matmul_nodes import plan_matmul
 from .plan import Emitter, Network, NodePlan, Piece
-from .program import Region
 from .resize_nodes import plan_resize
+from .row_nodes import plan_norm, plan_softmax
 from .stream_nodes import plan_feed, plan_pack, plan_unpack
 from .vector_nodes import plan_add, plan_lookup, plan_mul, plan_pool, plan_rescale
 
@@ -81,33 +84,6 @@ def plan_depthwise(network: Network, tag: int, node: DepthwiseConv2D) -> NodePla
     return plan
 
 
-def plan_softmax(network: Network, tag: int, node: Softmax) -> NodePlan:
-    """One SOFTMAX a block: each position is a row of it."""
-    out, name = network.tensor(node.output), node.inputs[0]
-    if not network.config.softmax_lanes:
-        raise UserError(f"{node.source or node.name} needs the softmax unit, which {network.config.name} does not "
-                        f"have; set softmax_lanes=4")
-    if out.shape[2] > isa.SOFTMAX_ELEMS:
-        raise UserError(f"{node.source or node.name}: a softmax of {out.shape[2]} values is too long for the softmax "
-                        f"unit; at most {isa.SOFTMAX_ELEMS}")
-    plan = NodePlan(node, "softmax", node.output)
-    table = network.keep(node.table.astype("<i4").tobytes())
-
-    def emit(e: Emitter, block: Block) -> None:
-        source, target = e.place(name), e.place(out.name)
-        height = block.height if source.gapless and target.gapless else 1
-        for y in range(block.y, block.end, height):
-            done = e.program.add(isa.SOFTMAX, [*source.regions(y, y + height), Region(e.pool(table), 1024)],
-                                 target.regions(y, y + height), tag=tag, a=source.at(y), b=e.pool(table),
-                                 c=target.at(y), rows=height * out.shape[1], elems=out.shape[2], a_row=source.pixel,
-                                 c_row=target.pixel)
-            e.wrote(done, out.name, Block(y, 0, height, block.width))
-
-    plan.pieces = [Piece(tag, block, [(name, block.y, block.end)], partial(emit, block=block))
-                   for block in network.row_blocks(out)]
-    return plan
-
-
 def plan_reshape(network: Network, tag: int, node: Reshape) -> NodePlan:
     """No instruction: the output lies where the input does."""
     return NodePlan(node, "none", node.output)
@@ -115,8 +91,8 @@ def plan_reshape(network: Network, tag: int, node: Reshape) -> NodePlan:
 
 PLAN: dict[type[Node], Callable[..., NodePlan]] = {
     Add: plan_add, ArgMax: plan_argmax, Concat: plan_concat, Conv2D: plan_convolution, DepthwiseConv2D: plan_depthwise,
-    Feed: plan_feed, Lookup: plan_lookup, Mul: plan_mul, Pack: plan_pack, Pool2D: plan_pool, Rescale: plan_rescale,
-    Reshape: plan_reshape,
+    Feed: plan_feed, Lookup: plan_lookup, MatMul: plan_matmul, Mul: plan_mul, Norm: plan_norm, Pack: plan_pack,
+    Pool2D: plan_pool, Rescale: plan_rescale, Reshape: plan_reshape,
     Resize: plan_resize, Slice: plan_slice, Softmax: plan_softmax, Transpose: plan_transpose,
     TransposedConv2D: plan_transposed, Unpack: plan_unpack,
 }

@@ -83,11 +83,8 @@ class View:
     step: tuple[int, int] = (1, 1)
     """of rows and of positions"""
     reshaped: bool = False
-
-    @property
-    def same_rows(self) -> bool:
-        """Row y is a part of the other one's row y."""
-        return self.start[0] == 0 and self.step[0] == 1 and not self.reshaped
+    same_rows: bool = False
+    """Row y is a part of the other one's row y."""
 
 
 def find_views(graph: Graph, near: int | None = None) -> dict[str, View]:
@@ -102,9 +99,11 @@ def find_views(graph: Graph, near: int | None = None) -> dict[str, View]:
     fixed = {*graph.inputs, *graph.outputs, *reshaped}  # the host reads and writes these whole
     for node in graph.nodes:
         if isinstance(node, Reshape):
-            found[node.output] = View(node.inputs[0], reshaped=True)
+            same = graph.tensors[node.inputs[0]].shape[0] == graph.tensors[node.output].shape[0]
+            found[node.output] = View(node.inputs[0], reshaped=True, same_rows=same)
         elif isinstance(node, Slice) and node.step[2] == 1 and node.output not in fixed:
-            found[node.output] = View(node.inputs[0], node.start, node.step[:2])
+            found[node.output] = View(node.inputs[0], node.start, node.step[:2],
+                                      same_rows=(node.start[0], node.step[0]) == (0, 1))
             fixed.add(node.inputs[0])
     for node in reversed(graph.nodes):
         if not isinstance(node, Concat):
@@ -113,7 +112,7 @@ def find_views(graph: Graph, near: int | None = None) -> dict[str, View]:
         for name in node.inputs:
             near_by = near is None or made[node.output] - made.get(name, 0) <= near
             if name not in fixed and name not in found and near_by and node.inputs.count(name) == 1:
-                found[name] = View(node.output, (start[0], start[1], start[2]))
+                found[name] = View(node.output, (start[0], start[1], start[2]), same_rows=start[0] == 0)
             start[node.axis] += graph.tensors[name].shape[node.axis]
     return found
 
@@ -135,6 +134,7 @@ def place(graph: Graph, name: str, views: dict[str, View], addresses: dict[str, 
         return Place(parent.at(*view.start[:2]) + view.start[2] * item_bytes(tensor), parent.row * view.step[0],
                      parent.pixel * view.step[1], tensor.shape[1], run,
                      parent.rows if parent.ring else tensor.shape[0], parent.ring)
-    rows = rings.get(name, tensor.shape[0])
-    return Place(addresses[home(name, views)], run * tensor.shape[1], run, tensor.shape[1], run, rows,
+    owner = home(name, views)
+    rows = rings.get(owner, tensor.shape[0])
+    return Place(addresses[owner], run * tensor.shape[1], run, tensor.shape[1], run, rows,
                  rows < tensor.shape[0])

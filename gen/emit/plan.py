@@ -146,7 +146,8 @@ class Network:
             return []
         node = self._makers[name]
         if isinstance(node, Reshape):
-            return self.sources(node.inputs[0], 0, self.tensor(node.inputs[0]).shape[0])
+            height = self.tensor(node.inputs[0]).shape[0]
+            return self.sources(node.inputs[0], *((first, end) if self.views[name].same_rows else (0, height)))
         if isinstance(node, Slice) and name in self.views and self.views[name].of == node.inputs[0]:
             start, step = node.start[0], node.step[0]
             return self.sources(node.inputs[0], start + first * step, start + (end - 1) * step + 1)

@@ -2,7 +2,7 @@
 
 from systolith.gen.emit.places import View, home, item_bytes
 from systolith.gen.emit.plan import Network, NodePlan, Piece
-from systolith.gen.graph import Add, Feed, Node, Rescale, Reshape, Transpose
+from systolith.gen.graph import Add, Feed, Node, Rescale, Transpose
 
 
 def _reads(order: list[Piece]) -> dict[str, list[tuple[int, int, int]]]:
@@ -35,7 +35,7 @@ def work_in_place(network: Network, plans: list[NodePlan], order: list[Piece]) -
             if (name not in fixed and plan.node.inputs.count(name) == 1 and _fits(network, name, plan.output)
                     and all(read < write or read == write or end <= a or b <= first
                             for read, first, end in reads[name] for write, a, b in writes)):
-                views[name] = View(plan.output)
+                views[name] = View(plan.output, same_rows=True)
                 fixed.add(name)
                 break
 
@@ -58,7 +58,7 @@ def find_rings(network: Network, plans: list[NodePlan], order: list[Piece]) -> d
         if not view.same_rows:
             whole.add(home(name, views))
     for node in graph.nodes:
-        if isinstance(node, Reshape | Transpose):  # these do not follow rows
+        if isinstance(node, Transpose):  # it does not follow rows
             whole.add(home(node.inputs[0], views))
     # For each buffer: the rows written at each position of the order, and the first row read there.
     writes: dict[str, dict[int, tuple[int, int]]] = {}

@@ -1,0 +1,90 @@
+"""Operators that work on one row of channels at a time: softmax and norms, each on a unit of its own."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from systolith.gen.errors import UserError
+from systolith.gen.graph import Norm, Softmax
+from systolith.gen.schedule.blocks import Block
+from systolith.rtl import isa
+from systolith.sim.golden.norm import NormParameters
+
+from .places import Place
+from .plan import Emitter, Network, NodePlan, Piece
+from .program import Region
+from .vector_nodes import TYPES
+
+
+def _runs(block: Block, source: Place, target: Place) -> Iterator[tuple[int, int, int, int]]:
+    """(y, height, x, width) of rows of channels that one instruction can take: all positions that follow each other in
+    both places at one distance."""
+    if source.gapless and target.gapless:
+        yield block.y, block.height, 0, block.width
+    elif block.width == 1 and not source.ring and not target.ring:
+        yield block.y, block.height, 0, 1
+    else:
+        yield from ((y, 1, 0, block.width) for y in range(block.y, block.end))
+
+
+def _pitch(place: Place, height: int, width: int) -> int:
+    """Bytes from one row of channels of a run to the next."""
+    return place.row if width == 1 and height > 1 else place.pixel
+
+
+def _planned(network: Network, plan: NodePlan, tag: int, emit: "partial[None]") -> NodePlan:
+    out, name = network.tensor(plan.output), plan.node.inputs[0]
+    plan.pieces = [Piece(tag, block, [(name, block.y, block.end)], partial(emit, block=block))
+                   for block in network.row_blocks(out)]
+    return plan
+
+
+def plan_softmax(network: Network, tag: int, node: Softmax) -> NodePlan:
+    """One SOFTMAX a block: each position is a row of it."""
+    out, name = network.tensor(node.output), node.inputs[0]
+    _check(network, node, out.shape[2], "softmax", isa.SOFTMAX_ELEMS, 4)
+    table = network.keep(node.table.astype("<i4").tobytes())
+
+    def emit(e: Emitter, block: Block) -> None:
+        source, target = e.place(name), e.place(out.name)
+        for y, height, x, width in _runs(block, source, target):
+            causal = {"valid": y + 1, "valid_step": 1, "group": width} if node.causal else {}
+            done = e.program.add(isa.SOFTMAX, [*source.regions(y, y + height), Region(e.pool(table), 1024)],
+                                 target.regions(y, y + height), tag=tag, a=source.at(y, x), b=e.pool(table),
+                                 c=target.at(y, x), rows=height * width, elems=out.shape[2],
+                                 a_row=_pitch(source, height, width), c_row=_pitch(target, height, width), **causal)
+            e.wrote(done, out.name, Block(y, x, height, width))
+    return _planned(network, NodePlan(node, "softmax", node.output), tag, partial(emit))
+
+
+def plan_norm(network: Network, tag: int, node: Norm) -> NodePlan:
+    """One NORM a block: each position is a row of it."""
+    x, out = network.tensor(node.inputs[0]), network.tensor(node.output)
+    _check(network, node, out.shape[2], "norm", isa.NORM_ELEMS, 4)
+    word = network.config.word_bytes
+
+    def parameters() -> bytes:
+        raw = NormParameters(node.gain, node.shift, node.offset).encode().tobytes()
+        return raw.ljust(-(-len(raw) // word) * word, b"\0")
+
+    def emit(e: Emitter, block: Block) -> None:
+        source, target = e.place(x.name), e.place(out.name)
+        at, region = e.constants(tag)
+        for y, height, left, width in _runs(block, source, target):
+            done = e.program.add(
+                isa.NORM, [*source.regions(y, y + height), region], target.regions(y, y + height), tag=tag,
+                a=source.at(y, left), b=at, c=target.at(y, left), rows=height * width, elems=out.shape[2],
+                a_row=_pitch(source, height, width), c_row=_pitch(target, height, width), in_type=TYPES[x.dtype],
+                out_type=TYPES[out.dtype], rms=node.rms, epsilon=node.epsilon & 0xFFFFFFFF,
+                epsilon_high=node.epsilon >> 32, zero_point=out.zero_point, low=node.low, high=node.high)
+            e.wrote(done, out.name, Block(y, left, height, width))
+    return _planned(network, NodePlan(node, "norm", node.output, make_constants=parameters), tag, partial(emit))
+
+
+def _check(network: Network, node: Softmax | Norm, elems: int, unit: str, most: int, lanes: int) -> None:
+    """Raises UserError where the machine has no such unit, or its rows are too short."""
+    what = node.source or node.name
+    if not getattr(network.config, f"{unit}_lanes"):
+        raise UserError(f"{what} needs the {unit} unit, which {network.config.name} does not have; set "
+                        f"{unit}_lanes={lanes}")
+    if elems > most:
+        raise UserError(f"{what}: a {unit} of {elems} values is too long for the {unit} unit; at most {most}")
