@@ -31,6 +31,11 @@ class Tensor:
     def bytes(self) -> int:
         return self.elements * np.dtype(DTYPES[self.dtype]).itemsize
 
+    @property
+    def channel_bytes(self) -> int:
+        """Bytes of a position."""
+        return self.shape[2] * np.dtype(DTYPES[self.dtype]).itemsize
+
 
 @dataclass(frozen=True)
 class Node:
@@ -169,7 +174,8 @@ class Softmax(Node):
 
 @dataclass(frozen=True, eq=False)
 class MatMul(Node):
-    """Product of two activations, a head at a time: a is [rows, heads, K], the output [rows, heads, N].
+    """Product of two activations, a head at a time. A row of a is heads x K values, one of the output heads x N,
+    however they are cut into positions and channels, and one of b groups x N or, `transposed`, groups x K.
 
     out[t, h, n] = clamp(round_shift((sum over k of (a[t, h, k] - zp_a) * b[k, g, n]) * multiplier, shift) + zp_out, low,
     high), g = h // (heads / groups). b is [K, groups, N], or [N, groups, K] where it is `transposed`; its zero point is 0.
@@ -183,6 +189,12 @@ class MatMul(Node):
     rounding: int = 0
     low: int = -128
     high: int = 127
+
+    def sizes(self, a: Shape, b: Shape, output: Shape) -> tuple[int, int, int]:
+        """Heads, groups and N."""
+        heads = a[1] * a[2] // self.inner
+        columns = output[1] * output[2] // heads
+        return heads, b[1] * b[2] // (self.inner if self.transposed else columns), columns
 
     def macs(self, output: Tensor) -> int:
         """Multiply-accumulates of the layer."""
@@ -321,6 +333,8 @@ class Pack(Node):
     """Unpacks that read the stream."""
     raw: bool = False
     """Tiles are stored as they are."""
+    whole_stripes: bool = False
+    """One instruction packs all tiles that a stripe makes, not a band of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,6 +345,7 @@ class Unpack(Node):
     centre: int
     table_set: int
     reader: int
+    whole_stripes: bool = False
 
 
 @dataclass(frozen=True)
@@ -386,7 +401,7 @@ def window_shape(shape: Shape, kernel: tuple[int, int], strides: tuple[int, int]
 
 
 def output_shape(node: Node, inputs: list[Tensor]) -> Shape | None:
-    """Shape that the node makes; None for a Reshape or Slice, which leave it open."""
+    """Shape that the node makes; None for a Reshape, Slice or MatMul, which leave it open."""
     x = inputs[0].shape
     if isinstance(node, Conv2D | DepthwiseConv2D):
         kernel = (node.weights.shape[1], node.weights.shape[2])
@@ -398,12 +413,6 @@ def output_shape(node: Node, inputs: list[Tensor]) -> Shape | None:
         return (height, width, node.weights.shape[0])
     if isinstance(node, Add | Mul):
         return tuple(np.broadcast_shapes(x, inputs[1].shape))  # type: ignore[return-value]
-    if isinstance(node, MatMul):
-        other = inputs[1].shape
-        rows, columns = (other[2], other[0]) if node.transposed else (other[0], other[2])
-        if rows != x[2] or rows != node.inner or x[1] % other[1]:
-            raise ValueError(f"{node.name} multiplies {x} with {other}")
-        return (x[0], x[1], columns)
     if isinstance(node, Concat):
         sizes = list(x)
         sizes[node.axis] = sum(t.shape[node.axis] for t in inputs)
@@ -419,6 +428,6 @@ def output_shape(node: Node, inputs: list[Tensor]) -> Shape | None:
     if isinstance(node, Rescale):
         top, left, bottom, right = node.padding
         return (x[0] + top + bottom, x[1] + left + right, x[2])
-    if isinstance(node, Reshape | Slice):
+    if isinstance(node, Reshape | Slice | MatMul):
         return None
     return x

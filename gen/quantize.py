@@ -202,8 +202,8 @@ def _node(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
         return Mul(node.name, node.inputs, node.output, *quantise_scale(scale), EVEN, low, high, source=node.source)
     if isinstance(node, FloatMatMul):
         scale = node.scale * inputs[0].scale * inputs[1].scale / output.scale
-        return MatMul(node.name, node.inputs, node.output, *quantise_scale(scale), inputs[0].shape[2], node.transposed,
-                      SINGLE, *limits(-math.inf, math.inf, output), source=node.source)
+        return MatMul(node.name, node.inputs, node.output, *quantise_scale(scale), inputs[0].shape[2],
+                      node.transposed, SINGLE, *limits(-math.inf, math.inf, output), source=node.source)
     if isinstance(node, FloatNorm):
         x = inputs[0]
         parameters = quantise_norm(node.gamma, node.beta, output.scale)

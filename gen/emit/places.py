@@ -30,6 +30,8 @@ class Place:
     rows: int
     """Rows in memory; fewer than the tensor has where it is a ring."""
     ring: bool = False
+    pad: int = 0
+    """Bytes at the end of a row that nobody uses."""
 
     @property
     def whole_pixels(self) -> bool:
@@ -38,13 +40,8 @@ class Place:
 
     @property
     def whole_rows(self) -> bool:
-        """Rows follow each other without gaps."""
-        return self.whole_pixels and self.row == self.width * self.pixel
-
-    @property
-    def gapless(self) -> bool:
-        """All elements follow each other in memory."""
-        return self.whole_rows and not self.ring
+        """Rows follow each other without gaps that others use."""
+        return self.whole_pixels and self.row == self.width * self.pixel + self.pad
 
     def at(self, y: int, x: int = 0) -> int:
         """Address of a position."""
@@ -124,17 +121,38 @@ def home(name: str, views: dict[str, View]) -> str:
     return name
 
 
-def place(graph: Graph, name: str, views: dict[str, View], addresses: dict[str, int], rings: dict[str, int]) -> Place:
-    """Where a tensor lies: `addresses` of the buffers, and the rows of those that are `rings`."""
+def find_pads(graph: Graph, views: dict[str, View], fixed: set[str], banks: int, word: int) -> dict[str, int]:
+    """Bytes behind the rows of those buffers that need them: rows of one position whose words all lie in one or two of the
+    memory's banks, as a matrix of 3072 columns has them, would keep others from these banks. `fixed` ones have none."""
+    flat = {home(name, views) for name, view in views.items() if not view.same_rows}
+    pads = {}
+    for name, tensor in graph.tensors.items():
+        if name in views or name in fixed or name in flat or tensor.shape[1] != 1 or tensor.channel_bytes % word:
+            continue
+        words = tensor.channel_bytes // word
+        for pad in (0, 1, 2):
+            met = {(at + at // banks) % banks for at in range(0, (words + pad) * banks * banks, words + pad)}
+            if 2 * len(met) >= banks:
+                break
+        if pad:
+            pads[name] = pad * word
+    return pads
+
+
+def place(graph: Graph, name: str, views: dict[str, View], addresses: dict[str, int], rings: dict[str, int],
+          pads: dict[str, int]) -> Place:
+    """Where a tensor lies: `addresses` of the buffers, the rows of those that are `rings`, and the `pads` of rows."""
     tensor = graph.tensors[name]
     run = tensor.shape[2] * item_bytes(tensor)
     if name in views and not views[name].reshaped:
         view = views[name]
-        parent = place(graph, view.of, views, addresses, rings)
+        parent = place(graph, view.of, views, addresses, rings, pads)
         return Place(parent.at(*view.start[:2]) + view.start[2] * item_bytes(tensor), parent.row * view.step[0],
                      parent.pixel * view.step[1], tensor.shape[1], run,
-                     parent.rows if parent.ring else tensor.shape[0], parent.ring)
+                     parent.rows if parent.ring else tensor.shape[0], parent.ring,
+                     parent.pad if parent.row == run * tensor.shape[1] + parent.pad else 0)
     owner = home(name, views)
     rows = rings.get(owner, tensor.shape[0])
-    return Place(addresses[owner], run * tensor.shape[1], run, tensor.shape[1], run, rows,
-                 rows < tensor.shape[0])
+    pad = pads.get(owner, 0)
+    return Place(addresses[owner], run * tensor.shape[1] + pad, run, tensor.shape[1], run, rows,
+                 rows < tensor.shape[0], pad)

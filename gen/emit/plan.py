@@ -37,6 +37,8 @@ class Piece:
     """Weight tiles that it reads."""
     first_tile: int = 0
     """The first of them, among its operator's."""
+    passes: int = 0
+    """Tiles of activations that the array takes as weights."""
 
 
 @dataclass(eq=False)
@@ -125,6 +127,8 @@ class Network:
         self.graph, self.config, self.stripes = graph, config, stripes
         self.fixed = {*graph.inputs, *graph.outputs} if fixed is None else fixed
         self.views: dict[str, View] = find_views(graph, None if stripes is None else _NEAR)
+        self.pads: dict[str, int] = {}
+        """Bytes behind the rows of buffers, once it is known who works in place."""
         self.pool = bytearray()
         self._kept: dict[bytes, int] = {}
         readers: dict[str, list[Node]] = {}
@@ -226,7 +230,8 @@ class Emitter:
         self._moved = self._read = 0  # weight tiles so far
 
     def place(self, name: str) -> Place:
-        return place(self.network.graph, name, self.network.views, self.layout.buffers, self.layout.rings)
+        network, layout = self.network, self.layout
+        return place(network.graph, name, network.views, layout.buffers, layout.rings, network.pads)
 
     def constants(self, tag: int) -> tuple[int, Region]:
         """Address of a node's constants."""

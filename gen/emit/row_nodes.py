@@ -15,15 +15,19 @@ from .program import Region
 from .vector_nodes import TYPES
 
 
-def _runs(block: Block, source: Place, target: Place) -> Iterator[tuple[int, int, int, int]]:
-    """(y, height, x, width) of rows of channels that one instruction can take: all positions that follow each other in
-    both places at one distance."""
-    if source.gapless and target.gapless:
-        yield block.y, block.height, 0, block.width
-    elif block.width == 1 and not source.ring and not target.ring:
-        yield block.y, block.height, 0, 1
-    else:
-        yield from ((y, 1, 0, block.width) for y in range(block.y, block.end))
+def _runs(block: Block, source: Place, target: Place) -> Iterator[tuple[int, int]]:
+    """(y, height) of the rows of a block that one instruction can take: all their positions follow each other at one
+    distance, in both places."""
+    y = block.y
+    while y < block.end:
+        height = block.end - y
+        for place in (source, target):
+            if block.width > 1 and place.row != block.width * place.pixel:
+                height = 1
+            elif place.ring:
+                height = min(height, place.rows - y % place.rows)
+        yield y, height
+        y += height
 
 
 def _pitch(place: Place, height: int, width: int) -> int:
@@ -46,13 +50,14 @@ def plan_softmax(network: Network, tag: int, node: Softmax) -> NodePlan:
 
     def emit(e: Emitter, block: Block) -> None:
         source, target = e.place(name), e.place(out.name)
-        for y, height, x, width in _runs(block, source, target):
+        for y, height in _runs(block, source, target):
+            width = block.width
             causal = {"valid": y + 1, "valid_step": 1, "group": width} if node.causal else {}
             done = e.program.add(isa.SOFTMAX, [*source.regions(y, y + height), Region(e.pool(table), 1024)],
-                                 target.regions(y, y + height), tag=tag, a=source.at(y, x), b=e.pool(table),
-                                 c=target.at(y, x), rows=height * width, elems=out.shape[2],
+                                 target.regions(y, y + height), tag=tag, a=source.at(y), b=e.pool(table),
+                                 c=target.at(y), rows=height * width, elems=out.shape[2],
                                  a_row=_pitch(source, height, width), c_row=_pitch(target, height, width), **causal)
-            e.wrote(done, out.name, Block(y, x, height, width))
+            e.wrote(done, out.name, Block(y, 0, height, width))
     return _planned(network, NodePlan(node, "softmax", node.output), tag, partial(emit))
 
 
@@ -69,14 +74,15 @@ def plan_norm(network: Network, tag: int, node: Norm) -> NodePlan:
     def emit(e: Emitter, block: Block) -> None:
         source, target = e.place(x.name), e.place(out.name)
         at, region = e.constants(tag)
-        for y, height, left, width in _runs(block, source, target):
+        for y, height in _runs(block, source, target):
+            width = block.width
             done = e.program.add(
                 isa.NORM, [*source.regions(y, y + height), region], target.regions(y, y + height), tag=tag,
-                a=source.at(y, left), b=at, c=target.at(y, left), rows=height * width, elems=out.shape[2],
+                a=source.at(y), b=at, c=target.at(y), rows=height * width, elems=out.shape[2],
                 a_row=_pitch(source, height, width), c_row=_pitch(target, height, width), in_type=TYPES[x.dtype],
                 out_type=TYPES[out.dtype], rms=node.rms, epsilon=node.epsilon & 0xFFFFFFFF,
                 epsilon_high=node.epsilon >> 32, zero_point=out.zero_point, low=node.low, high=node.high)
-            e.wrote(done, out.name, Block(y, left, height, width))
+            e.wrote(done, out.name, Block(y, 0, height, width))
     return _planned(network, NodePlan(node, "norm", node.output, make_constants=parameters), tag, partial(emit))
 
 

@@ -9,8 +9,9 @@ from systolith.sim.golden.execute import execute
 
 from . import PassError
 from .constant_channels import constant_channels
+from .merge_heads import merge_heads
 
-INTEGER_PASSES: tuple[Callable[[Graph], Graph], ...] = (constant_channels,)
+INTEGER_PASSES: tuple[Callable[[Graph], Graph], ...] = (merge_heads, constant_channels)
 
 
 def run_integer_passes(graph: Graph) -> Graph:

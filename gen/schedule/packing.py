@@ -45,6 +45,8 @@ class Packing:
     """All pages are in external memory."""
     raw: bool = False
     """Tiles are stored as they are: nothing is measured."""
+    apart: int = 0
+    """Only what is read last so many operators after it is made rests in pages."""
     _values: list[dict[str, NDArray[Any]]] = field(default_factory=list)
     _known: dict[tuple[str, int], Tiling] = field(default_factory=dict)
     _codings: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -61,11 +63,14 @@ class Packing:
         return self._known[name, rows]
 
     def best(self, name: str) -> Tiling:
-        """Rows that need the least memory, with those of a tile that lie in memory twice: to be packed, unpacked."""
+        """Rows that need the least memory, with those of a tile that lie in memory twice: to be packed, unpacked. For pages
+        outside, as many as a tile can have."""
         tensor = self.graph.tensors[name]
-        row = tensor.shape[1] * tensor.shape[2]
+        row = tensor.shape[1] * tensor.channel_bytes
         most = min(MOST_ROWS, tensor.shape[0])
         heights = [rows for rows in range(1, most + 1) if tile_columns(tensor, rows) and rows & (rows - 1) == 0]
+        if self.outside:
+            return self.tiling(name, heights[-1])
         return min((self.tiling(name, rows) for rows in heights),
                    key=lambda t: int(t.bytes.sum(1).max()) + 2 * t.rows * row)
 
@@ -78,7 +83,7 @@ class Packing:
         """The centre, unsigned, and the set of tables that code shortest."""
         if name not in self._codings:
             tensor, values = self.graph.tensors[name], self._of(name)
-            rows = max(1, min(len(values[0]), _LOOKED_AT // (len(values) * tensor.shape[1] * tensor.shape[2])))
+            rows = max(1, min(len(values[0]), _LOOKED_AT // (len(values) * tensor.shape[1] * tensor.channel_bytes)))
             high = next(high for high in (4, 2, 1) if high <= rows and tile_columns(tensor, high))
             some, columns = values[:, :rows], tile_columns(tensor, high)
             self._codings[name] = min(codings(some, tensor.zero_point + 128 & 0xFF), key=lambda coding: sum(
@@ -88,9 +93,9 @@ class Packing:
     @staticmethod
     def _raw(tensor: Tensor, rows: int, first: int) -> NDArray[np.int64]:
         """Bytes of a band of `rows` rows at most as they are."""
-        height, width, channels = tensor.shape
+        height, width, _ = tensor.shape
         across = -(-width // tile_columns(tensor, rows))
-        tiles = min(rows, height - first) * width * channels + across * ENTRY_BYTES
+        tiles = min(rows, height - first) * width * tensor.channel_bytes + across * ENTRY_BYTES
         return np.array([tiles + across * PIECE])
 
     @staticmethod
@@ -104,7 +109,8 @@ class Packing:
 
 
 def tile_columns(tensor: Tensor, rows: int) -> int:
-    """Positions of a tile of so many rows, as equal as they can be; 0 where there is no such tile."""
-    _, width, channels = tensor.shape
+    """Positions of a tile of so many rows, as equal as they can be; 0 where there is no such tile. An int16 counts as
+    two channels of bytes."""
+    width, channels = tensor.shape[1], tensor.channel_bytes
     most = min(TILE_VALUES // (rows * channels), TILE_STEPS // tile_steps(rows, 1, channels))
     return -(-width // -(-width // most)) if most else 0

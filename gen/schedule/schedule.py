@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from systolith.gen.emit.nodes import plan_nodes
-from systolith.gen.emit.places import home
+from systolith.gen.emit.places import find_pads, home
 from systolith.gen.emit.plan import Network, NodePlan, Piece, constants, scratch
 from systolith.gen.graph import Graph
 from systolith.rtl.config import Config
@@ -54,7 +54,7 @@ class Schedule:
         """What tensors, and values in between, need of the memory: steps are positions in the order. Inputs are there
         before the first piece, outputs after the last. In between a tensor's bytes are its own while a row in them is
         still to be read."""
-        graph, views = self.network.graph, self.network.views
+        network, graph, views = self.network, self.network.graph, self.network.views
         lives = _Lives()
 
         def tensor(name: str, position: int, first: int, end: int) -> None:
@@ -65,7 +65,7 @@ class Schedule:
             height, rows = whole.shape[0], self.rings.get(owner, whole.shape[0])
             while name in views and views[name].same_rows:
                 name = views[name].of
-            lives.use(owner, whole.bytes // height * rows, position,
+            lives.use(owner, (whole.bytes // height + network.pads.get(owner, 0)) * rows, position,
                       range(first, end) if name == owner else range(height))
 
         for name in graph.inputs:
@@ -129,6 +129,8 @@ def schedule(graph: Graph, config: Config, stripes: "Stripes | None" = None, fix
     order = (spread(network, plans, cascade(network, plans, stripes.segments), stripes.lead) if stripes
              else layer_by_layer(network, plans))
     work_in_place(network, plans, order)
+    outside = {*graph.inputs, *graph.outputs, *network.streams}
+    network.pads = find_pads(graph, network.views, outside, config.banks, config.word_bytes)
     rings = find_rings(network, plans, order) if stripes else {}
     return Schedule(network, plans, order, rings)
 

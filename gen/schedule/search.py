@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from systolith.gen.graph import Feed, Graph
 from systolith.rtl.config import Config
 
+from .estimate import estimate
 from .memory import Buffer, lower_bound
 from .packing import Packing
 from .schedule import Schedule, Stripes, schedule
@@ -19,11 +20,9 @@ from .streams import Crossings, pages_in_use, stream_of, streamable
 
 _LONGEST = 24
 """Operators of a segment at most."""
-_STRIPES = (4, 8, 16, 32, 64)
+_STRIPES = (2, 3, 4, 6, 8, 16, 32, 64)
 _BUDGETS = 64
 """Sizes of a pool of pages that are tried."""
-_PIECE_CYCLES = 60
-"""What a piece of work costs beside its arithmetic: fetching and dispatching its instructions."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,10 @@ class Search:
         read = {name for node in nodes for name in node.inputs}
         inputs = tuple(sorted(name for name in read - made))
         outputs = tuple(sorted(name for name in made if self._last[name] >= segment.stop))
-        packed = {name for name in self._made if self._packing and streamable(graph, name)}
+        packed = {name for name in self._made if self._packing and streamable(graph, name, self._packing)}
+        # inputs of the network come as they are, and are packed for later segments
+        given = set(graph.inputs) if segment.start == 0 and self._packing and self._packing.outside else set[str]()
+        packed -= {name for name in given if self._last[name] < segment.stop}
         waiting = {name for name, at in self._made.items()
                    if at < segment.start and self._last[name] >= segment.stop and name not in read}
         beside = sum(graph.tensors[name].bytes for name in waiting - packed)
@@ -92,12 +94,17 @@ class Search:
         sizes = {stream_of(name): self._packing.best(name).bytes for name in streams} if self._packing else {}
         tensors = dict(graph.tensors)
         if self._packing:
-            crossings = Crossings(graph, self._packing, {name: [0 if name in inputs else 1] for name in streams})
-            nodes = tuple(crossings.segment(nodes, 0, tensors))
-        inputs, outputs = (tuple(stream_of(name) if name in streams else name for name in names)
+            here = min(segment.start, 1)
+            crossings = Crossings(graph, self._packing, {
+                name: [here if name in inputs and name not in given else 2] for name in streams})
+            nodes = tuple(crossings.segment(nodes, here, tensors))
+        resting = set(streams) - given
+        inputs, outputs = (tuple(stream_of(name) if name in resting else name for name in names)
                            for names in (inputs, outputs))
+        outputs += tuple(stream_of(name) for name in streams if name in given)
+        inputs += tuple(name for name in streams if name in given and name not in inputs)
         part = Graph(graph.name, inputs, outputs, tensors, nodes)
-        kept = {name for name in inputs if name not in sizes and (
+        kept = {name for name in inputs if name not in sizes and name not in streams and (
             self._last[name] >= segment.stop or name in graph.inputs)}
         longer = [stream_of(name) for name in streams if self._last[name] >= segment.stop]
         fixed = kept | (set(outputs) & set(graph.outputs))
@@ -114,7 +121,7 @@ class Search:
                 order = [(piece.node, piece.block.y) for piece in s.order]
                 pages = int(pages_in_use(s.plans, order, sizes, self.config.page_bytes, longer).max())
             yield _Option(segment, stripes, beside + lower_bound(buffers, self.config.word_bytes)[0],
-                          pages * self.config.page_bytes, _cycles(s))
+                          pages * self.config.page_bytes, estimate(s))
 
     def best(self, limit: int) -> Stripes | None:
         """The cut with the fewest cycles that needs `limit` bytes at most, pages among them; None if there is none."""
@@ -154,10 +161,3 @@ class Search:
                 costs[end] = min(found, key=lambda item: item[0])
         return costs.get(len(self.graph.nodes))
 
-
-def _cycles(s: Schedule) -> int:
-    """An estimate: what the array needs for its tiles, or the port for their bytes."""
-    config = s.network.config
-    moving = config.weight_tile_bytes / config.external_bytes if config.external_bytes else 0
-    return int(sum(_PIECE_CYCLES + piece.tiles * max(piece.block.height * piece.block.width, config.rows, moving)
-                   for piece in s.order))

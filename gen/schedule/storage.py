@@ -2,7 +2,7 @@
 
 from systolith.gen.emit.places import View, home, item_bytes
 from systolith.gen.emit.plan import Network, NodePlan, Piece
-from systolith.gen.graph import Add, Feed, Node, Rescale, Transpose
+from systolith.gen.graph import Add, Feed, Node, Norm, Rescale, Softmax, Transpose
 
 
 def _reads(order: list[Piece]) -> dict[str, list[tuple[int, int, int]]]:
@@ -15,7 +15,7 @@ def _reads(order: list[Piece]) -> dict[str, list[tuple[int, int, int]]]:
 
 
 def work_in_place(network: Network, plans: list[NodePlan], order: list[Piece]) -> None:
-    """Lets operators that work element by element make their output in an input's bytes, where all others have read
+    """Lets operators that work row by row make their output in an input's bytes, where all others have read
     the rows before they are written over."""
     views = network.views
     reads = _reads(order)
@@ -26,7 +26,7 @@ def work_in_place(network: Network, plans: list[NodePlan], order: list[Piece]) -
     for position, piece in enumerate(order):
         made.setdefault(plans[piece.node].output, position)
     for tag, plan in enumerate(plans):
-        if not plan.pieces or not _element_by_element(plan.node):
+        if not plan.pieces or not _row_by_row(plan.node):
             continue
         writes = [(position, piece.block.y, piece.block.end) for position, piece in enumerate(order)
                   if piece.node == tag]
@@ -40,8 +40,9 @@ def work_in_place(network: Network, plans: list[NodePlan], order: list[Piece]) -
                 break
 
 
-def _element_by_element(node: Node) -> bool:
-    return isinstance(node, Add) or (isinstance(node, Rescale) and not any(node.padding))
+def _row_by_row(node: Node) -> bool:
+    """Whether an output row may lie where an input row did: both are read and written in the same order."""
+    return isinstance(node, Add | Norm | Softmax) or (isinstance(node, Rescale) and not any(node.padding))
 
 
 def _fits(network: Network, name: str, output: str) -> bool:

@@ -17,13 +17,17 @@ LEAST = 1024
 """Bytes of a tensor below which it is not worth a stream."""
 
 
-def streamable(graph: Graph, name: str) -> bool:
-    """Whether a tensor may rest in pages: int8, made and read row by row, of some size."""
+def streamable(graph: Graph, name: str, packing: Packing) -> bool:
+    """Whether a tensor may rest in pages: made and read row by row, of some size. Inputs of the network may where that
+    is outside the unified memory, which they come into whole."""
     tensor = graph.tensors[name]
-    if tensor.dtype != "int8" or tensor.bytes < LEAST or not tile_columns(tensor, 1):
+    at = [index for index, node in enumerate(graph.nodes) if name in node.inputs or node.output == name]
+    if at and at[-1] - (at[0] if name not in graph.inputs else -1) < packing.apart:
+        return False
+    if tensor.bytes < LEAST or not tile_columns(tensor, 1):
         return False
     around = [node for node in graph.nodes if name in node.inputs or node.output == name]
-    return (name not in graph.inputs and name not in graph.outputs
+    return ((packing.outside or name not in graph.inputs) and name not in graph.outputs
             and not any(isinstance(node, Reshape | Transpose) for node in around))
 
 
@@ -44,7 +48,7 @@ class Crossings:
     @classmethod
     def find(cls, graph: Graph, segments: list[range], packing: Packing) -> "Crossings":
         """Those of a whole network."""
-        made = dict.fromkeys(graph.inputs, -1)
+        made = dict.fromkeys(graph.inputs, 0 if packing.outside else -1)
         readers: dict[str, list[int]] = {}
         for number, segment in enumerate(segments):
             for node in graph.nodes[segment.start:segment.stop]:
@@ -53,12 +57,13 @@ class Crossings:
                         readers[name].append(number)
                 made[node.output] = number
         return cls(graph, packing, {name: numbers for name, numbers in readers.items()
-                                    if numbers and len(numbers) <= READERS and streamable(graph, name)})
+                                    if numbers and len(numbers) <= READERS and streamable(graph, name, packing)})
 
     def segment(self, nodes: Iterable[Node], number: int, tensors: dict[str, Tensor]) -> list[Node]:
         """The operators of a segment with an Unpack in front of the first reader of each tensor that comes in, and a
         Pack behind the maker of each that goes out; their tensors are added to `tensors`."""
-        out: list[Node] = []
+        out: list[Node] = [self._pack(name, tensors) for name in self.graph.inputs
+                           if number == 0 and name in self.readers and 0 not in self.readers[name]]
         renamed: dict[str, str] = {}
         for node in nodes:
             for name in node.inputs:
@@ -75,13 +80,13 @@ class Crossings:
         for new in (stream_of(name), output):
             tensors[new] = replace(self.graph.tensors[name], name=new)
         return Unpack(f"unpack {name}", (stream_of(name),), output, (tiling.rows, tiling.columns),
-                      tiling.centre - 128, tiling.table_set, self.readers[name].index(number))
+                      tiling.centre - 128, tiling.table_set, self.readers[name].index(number), self.packing.outside)
 
     def _pack(self, name: str, tensors: dict[str, Tensor]) -> Pack:
         tiling = self.packing.best(name)
         tensors[stream_of(name)] = replace(self.graph.tensors[name], name=stream_of(name))
         return Pack(f"pack {name}", (name,), stream_of(name), (tiling.rows, tiling.columns), tiling.centre - 128,
-                    tiling.table_set, len(self.readers[name]), self.packing.raw)
+                    tiling.table_set, len(self.readers[name]), self.packing.raw, self.packing.outside)
 
 
 def insert_streams(graph: Graph, segments: list[range], packing: Packing) -> tuple[Graph, list[range]]:
@@ -135,10 +140,10 @@ def pages_in_use(plans: list[NodePlan], order: Iterable[tuple[int, int]], sizes:
 
 
 def feed_inputs(graph: Graph) -> Graph:
-    """The graph with a Feed in front of the first reader of each input of several rows of int8: the host brings these
+    """The graph with a Feed in front of the first reader of each input of several rows: the host brings these
     while the network runs, and only some of their rows are in memory at a time."""
     fed = {name: f"{name}@host" for name in graph.inputs
-           if graph.tensors[name].shape[0] > 1 and graph.tensors[name].dtype == "int8" and name not in graph.outputs
+           if graph.tensors[name].shape[0] > 1 and name not in graph.outputs
            and not any(isinstance(node, Reshape | Transpose) for node in graph.nodes if name in node.inputs)}
     tensors, nodes = dict(graph.tensors), list[Node]()
     for node in graph.nodes:

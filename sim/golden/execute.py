@@ -176,8 +176,11 @@ def apply(node: Node, inputs: list[Array], tensors: list[Tensor], output: Tensor
         rows = np.arange(1, output.shape[0] + 1)[:, None, None]
         y = operators.softmax(x, node.table, rows if node.causal else None)
     elif isinstance(node, MatMul):
-        y = operators.matmul(x, inputs[1], node.multiplier, node.shift, transposed=node.transposed, zero_a=zero_in,
+        heads = node.sizes(tensors[0].shape, tensors[1].shape, output.shape)
+        a, b = (v.reshape(*v.shape[:-2], count, -1) for v, count in zip((x, inputs[1]), heads, strict=False))
+        y = operators.matmul(a, b, node.multiplier, node.shift, transposed=node.transposed, zero_a=zero_in,
                              zero_out=zero_out, rounding=node.rounding, low=node.low, high=node.high)
+        y = y.reshape(*y.shape[:-3], *output.shape)
     elif isinstance(node, Norm):
         y = norm_rows(x, NormParameters(node.gain, node.shift, node.offset), node.epsilon, rms=node.rms,
                       zero_point=zero_out, low=node.low, high=node.high)
