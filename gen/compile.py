@@ -1,8 +1,9 @@
 """Core graph to artefact: the schedule that does what the user wants."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ RING_TILES, TIGHT_RING_TILES = 128, 16
 """And so many tiles at most; what few of them cost in cycles, a few per cent, little memory is worth."""
 PACK_LEAD, TIGHT_PACK_LEAD = 1, 0
 """How many pieces of arithmetic before its own one a tensor is unpacked, and after it packed."""
+APART = (0, 6)
+"""What rests in pages outside: all that crosses from one part of the network to another, or only what is read so many
+operators after it is made. Which is better depends on the memory there is."""
 RANDOM_SAMPLES = 2
 """Inputs that stand for a user's own where pages are to be measured."""
 
@@ -78,7 +82,9 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
     except DoesNotFit:
         if not (paged and config.external_bytes and config.outside_pages):
             raise
-    return _compile_packed(graph, config, requests, Packing(graph, samples, outside=True, raw=goal.codec == "off"))
+    packing = Packing(graph, samples, outside=True, raw=goal.codec == "off")
+    return _best([partial(_compile_packed, graph, config, requests, dataclasses.replace(packing, apart=apart))
+                  for apart in APART], goal)
 
 
 def _ring_tiles(config: Config, capacity: int, most: int) -> int:
@@ -107,27 +113,48 @@ def _compile_packed(graph: Graph, config: Config, requests: Sequence[Request], p
 
 
 def _search(search: Search, requests: Sequence[Request], missing: DoesNotFit | None, highest: int) -> Artefact:
-    """The first schedule that fits: from what the goal allows, `highest` or the least at the other ends, downwards;
-    where none does, those of the next request."""
-    lowest = search.smallest()
+    """The best of the first schedules that fit, one for each request: from what the goal allows, `highest` or the least
+    at the other ends, downwards."""
+    lowest, goal = search.smallest(), requests[0].goal
     start = {"memory": lowest, "balanced": round((lowest * highest) ** 0.5)}.get(
-        requests[0].goal.optimise, highest - (missing.bytes if missing else 0))
-    for request in requests:
-        limit = start
-        while True:
-            limit = max(limit, lowest)
-            stripes = search.best(limit)
-            assert stripes is not None
+        goal.optimise, highest - (missing.bytes if missing else 0))
+    return _best([partial(_first_fit, search, request, max(start, lowest), lowest) for request in requests], goal)
+
+
+def _first_fit(search: Search, request: Request, limit: int, lowest: int) -> Artefact:
+    """The fastest schedule of a search that fits, `DoesNotFit` where none does."""
+    tried: Stripes | None = None
+    while True:
+        stripes = search.best(limit)
+        assert stripes is not None
+        if stripes != tried:
             try:
                 return link(_striped(search.graph, search.config, stripes, request), request)
             except DoesNotFit as error:
-                if missing is None or error.bytes < missing.bytes:
-                    missing = error
-                if limit == lowest:
-                    break
-                limit = min(limit - error.bytes, limit * 9 // 10)
-    assert missing is not None
-    raise missing
+                missing, tried = error, stripes
+        if limit == lowest:
+            raise missing
+        limit = max(min(limit - missing.bytes, limit * 49 // 50), lowest)
+
+
+def _best(ways: Sequence[Callable[[], Artefact]], goal: Goal) -> Artefact:
+    """The artefact that serves the goal best: by the cycle model, or by its memory; of those that do not fit, what the
+    nearest says."""
+    made: list[Artefact] = []
+    failed: list[DoesNotFit] = []
+    for way in ways:
+        try:
+            made.append(way())
+        except DoesNotFit as error:
+            failed.append(error)
+    if not made:
+        raise min(failed, key=lambda error: error.bytes)
+    if len(made) == 1:
+        return made[0]
+    if goal.optimise == "memory":
+        return min(made, key=lambda artefact: artefact.sizes["total"])
+    from systolith.sim.model.session import timing_of  # the model imports the compiler
+    return min(made, key=lambda artefact: timing_of(artefact).cycles)
 
 
 def _striped(graph: Graph, config: Config, stripes: Stripes, request: Request) -> Schedule:

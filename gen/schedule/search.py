@@ -7,7 +7,10 @@ dynamic programming finds the cheapest cut whose segments all stay below a limit
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
 
 from systolith.gen.graph import Feed, Graph
 from systolith.rtl.config import Config
@@ -39,6 +42,24 @@ class _Option:
     """Estimate."""
 
 
+_Structure = tuple[object, ...]
+_NUMBERS = {"name", "inputs", "output", "source", "multiplier", "shift", "low", "high", "epsilon", "centre", "table_set"}
+"""Fields of operators that a schedule does not depend on; of arrays it depends on the shapes."""
+
+
+def _structure(part: Graph, kept: set[str], fixed: set[str]) -> _Structure:
+    """What a schedule of the graph depends on: equal for two that differ in names and numbers only."""
+    numbers: dict[str, int] = {}
+
+    def tensor(name: str) -> _Structure:
+        number, own = numbers.setdefault(name, len(numbers)), part.tensors[name]
+        return (number, own.shape, own.dtype, name in kept, name in fixed, name in part.inputs, name in part.outputs)
+
+    return tuple((node.operator, *map(tensor, (*node.inputs, node.output)), *(
+        value.shape if isinstance(value, np.ndarray) else repr(value) for value in (
+            getattr(node, f.name) for f in fields(node) if f.name not in _NUMBERS))) for node in part.nodes)
+
+
 class Search:
     """The segments of a network, with their memory and cycles.
 
@@ -56,6 +77,8 @@ class Search:
                 self._last[name] = index
         self._last |= dict.fromkeys(graph.outputs, len(graph.nodes))
         self._options: dict[int, list[_Option]] = {}
+        self._known: dict[_Structure, list[tuple[int, int, int, int]]] = {}
+        """What segments need: transformers repeat theirs."""
         cuts = self._cuts()
         for end in cuts[1:]:
             self._options[end] = [option for begin in cuts if begin < end and (
@@ -108,20 +131,31 @@ class Search:
             self._last[name] >= segment.stop or name in graph.inputs)}
         longer = [stream_of(name) for name in streams if self._last[name] >= segment.stop]
         fixed = kept | (set(outputs) & set(graph.outputs))
-        alone = len(nodes) == 1
-        for stripes in (1,) if alone else (1, *_STRIPES):
-            own = range(len(nodes))
+        counted = sizes if self._packing and not self._packing.outside else {}
+        like = _structure(part, kept, fixed)
+        if counted or like not in self._known:
+            self._known[like] = list(self._needs(part, kept, fixed, counted, longer))
+        for stripes, peak, pages, cycles in self._known[like]:
+            yield _Option(segment, stripes, beside + peak, pages, cycles)
+
+    def _needs(self, part: Graph, kept: set[str], fixed: set[str], sizes: dict[str, NDArray[np.int64]],
+               longer: list[str]) -> Iterator[tuple[int, int, int, int]]:
+        """(stripes, bytes of activations, bytes of pages, cycles) of a segment by itself, for each number of stripes.
+
+        kept: tensors that stay until after it. sizes: of the streams whose pages count; longer: those that are read
+        after it too.
+        """
+        own = range(len(part.nodes))
+        for stripes in (1,) if len(own) == 1 else (1, *_STRIPES):
             s = schedule(part, self.config, Stripes([own], [stripes]), fixed)
-            buffers = s.activations()
-            if kept:  # until after the segment
-                buffers = [b if b.name not in kept else Buffer(b.name, b.size, ((b.first, len(s.order)),))
-                           for b in buffers]
+            buffers = [b if b.name not in kept else Buffer(b.name, b.size, ((b.first, len(s.order)),))
+                       for b in s.activations()]
             pages = 0
-            if sizes and self._packing and not self._packing.outside:
+            if sizes:
                 order = [(piece.node, piece.block.y) for piece in s.order]
                 pages = int(pages_in_use(s.plans, order, sizes, self.config.page_bytes, longer).max())
-            yield _Option(segment, stripes, beside + lower_bound(buffers, self.config.word_bytes)[0],
-                          pages * self.config.page_bytes, estimate(s))
+            yield (stripes, lower_bound(buffers, self.config.word_bytes)[0], pages * self.config.page_bytes,
+                   estimate(s))
 
     def best(self, limit: int) -> Stripes | None:
         """The cut with the fewest cycles that needs `limit` bytes at most, pages among them; None if there is none."""
