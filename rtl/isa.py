@@ -230,7 +230,14 @@ rows_y * rows_x accumulator rows goes to the vector unit. A K tile that reads pa
 has zero weights there. Weight tiles lie one after the other from B (`rows` rows of one memory word each),
 wrapping from ring + ring_bytes to ring where ring_bytes is not 0. Where a_ring is not 0, the bytes fed at a time are
 read a_ring lower if the address of the first of them inside the image is at or past a_end (once; addresses are modulo
-2**24 before and after): rows of the input may lie in a ring of whole rows.""",
+2**24 before and after): rows of the input may lie in a ring of whole rows.
+
+On machines with `activation_products` the weights may be activations as they lie in memory. Where b_row is not 0, word r
+of the weight tile (n, kc) is at B + n * b_tile + kc * b_kc + r * b_row: row r of the tile or, with `transposed`, its
+column r (of an array whose rows, columns and words are equal). ky and kx must be 1 then, ring_bytes 0, and b_row, b_kc
+and b_tile multiples of the memory's word. Tiles may go past what is meant: rows of weights that meet zeros, columns
+that nobody stores. With `centred`, `pad` is subtracted from each byte that is fed: what is outside the image counts as
+zero.""",
     _unit("the input's byte at iy = 0, bx = 0", "first weight tile; a multiple of the memory's word", "unused") + (
         (_u("rows_y", 16, "output rows"), _u("rows_x", 16, "output columns; rows_y * rows_x accumulator rows")),
         (_u("ky", 8, "K tiles: kernel rows"), _u("kx", 8, "K tiles: kernel columns"),
@@ -238,7 +245,9 @@ read a_ring lower if the address of the first of them inside the image is at or 
         (_u("tiles", 16, "tiles of output channels"), _s("pad", 8, "value outside the image"), _skip(8)),
         (_s("y_start", 16, "iy of the first output row at ky = 0"), _u("height", 16, "input rows")),
         (_u("y_step", 8, "input rows from one output row to the next"),
-         _u("y_dilation", 8, "input rows from one ky to the next"), _skip(16)),
+         _u("y_dilation", 8, "input rows from one ky to the next"),
+         _u("centred", 1, "1: `pad` is subtracted from what is fed"),
+         _u("transposed", 1, "1: words of activations are columns of weights"), _skip(14)),
         (_s("x_start", _ADDR, "bx of the first output column at kx = kc = 0"), _skip(8)),
         (_u("row_bytes", _ADDR, "bytes of an input row that are inside the image"), _skip(8)),
         (_u("row_pitch", _ADDR, "bytes from one input row to the next"), _skip(8)),
@@ -252,6 +261,9 @@ read a_ring lower if the address of the first of them inside the image is at or 
          _u("free", SEMAPHORE_NUMBER_BITS, "semaphore to which 1 is given after a weight tile is read; 0: none"),
          _skip(3)),
         *_ring("a"),
+        (_u("b_row", _ADDR, "bytes from one word of activations to the next; 0: tiles of weights"), _skip(8)),
+        (_u("b_kc", _ADDR, "bytes from one kc to the next"), _skip(8)),
+        (_u("b_tile", _ADDR, "bytes from one tile of output channels to the next"), _skip(8)),
     ))
 
 VECTOR = InstructionType(

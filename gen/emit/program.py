@@ -13,6 +13,8 @@ WEIGHT_READY, WEIGHT_FREE = 1, 2
 """Semaphores between the mover and the array's weight loader."""
 STREAMS_FROM, STREAM_ROWS = 1 << 32, 1 << 16
 """Addresses behind all others that stand for rows of streams."""
+_AT_ONCE = 2
+"""Waits of an instruction, and signals."""
 _RUNS_AHEAD = frozenset({"vector", "depthwise", "softmax", "norm"})
 """Units that start an instruction before the results of the one before it are in memory."""
 
@@ -137,14 +139,23 @@ class Program:
                      ) -> tuple[list[Instruction], dict[Issued, int]]:
         """The whole program with its waits and signals, after `start`, up to END; and each one's number in its unit.
 
-        An instruction has two waits and two signals; where it needs more, idle ones go before and after it, which write
-        a byte at `scratch`. most: semaphores of the machine.
+        An instruction has two waits and two signals; where it needs more, idle ones of the vector unit go before and
+        after it, which write a byte at `scratch`. most: semaphores of the machine.
         """
         semaphores: dict[tuple[str, str], int] = {}
+
+        def semaphore(giver: str, taker: str) -> int:
+            return semaphores.setdefault((giver, taker), WEIGHT_FREE + 1 + len(semaphores))
+
         for one in self.issued:
             for other in one.waits:
                 other.signals.append(one.unit)
-                semaphores.setdefault((other.unit, one.unit), WEIGHT_FREE + 1 + len(semaphores))
+                semaphore(other.unit, one.unit)
+        for one in self.issued:
+            if one.kind is not None and one.unit != "vector":
+                for giver, taker, count in (("vector", one.unit, len(one.waits)), (one.unit, "vector", len(one.signals))):
+                    if count > _AT_ONCE:
+                        semaphore(giver, taker)
         if WEIGHT_FREE + len(semaphores) >= most:
             raise UserError(f"the program needs {WEIGHT_FREE + len(semaphores)} semaphores; the machine has "
                             f"{most - 1}")
@@ -155,37 +166,52 @@ class Program:
         for one in self.issued:
             if one.kind is None:
                 ready = [semaphores[other.unit, HOST] for other in one.waits]
-                taken |= {semaphore: taken[semaphore] + 1 for semaphore in ready}
+                taken |= {number: taken[number] + 1 for number in ready}
                 self.feeds.append(HostRow(self._fed[one], one.values["row"], one.values["address"],
-                                       {semaphore: taken[semaphore] for semaphore in ready},
+                                       {number: taken[number] for number in ready},
                                        tuple(semaphores[HOST, unit] for unit in one.signals)))
                 continue
-            waits = _pairs("wait", [semaphores[other.unit, one.unit] for other in one.waits])
-            signals = _pairs("signal", [semaphores[one.unit, unit] for unit in one.signals])
-            before, after = waits[:-1], signals[1:]
-            out += [_idle(one, pair, scratch) for pair in before]
-            out.append(one.kind(**one.values, **waits[-1], **signals[0]))
-            out += [_idle(one, pair, scratch) for pair in after]
-            numbers[one] = counts[one.unit] + len(before)
-            counts[one.unit] += len(before) + 1 + len(after)
+            waits = [semaphores[other.unit, one.unit] for other in one.waits]
+            signals = [semaphores[one.unit, unit] for unit in one.signals]
+            before, after = waits[_AT_ONCE:], signals[_AT_ONCE:]
+            if one.unit == "vector":
+                ahead, behind = _pairs("wait", before), _pairs("signal", after)
+            else:  # an idle instruction takes what is too much, and gives this one leave; and the other way round
+                before, after = (some and [all_[1], *some] for some, all_ in ((before, waits), (after, signals)))
+                ahead, behind = _pairs("wait", before), _pairs("signal", after)
+                if before:
+                    waits[1] = ahead[-1]["signal0"] = semaphores["vector", one.unit]
+                    ahead[-1]["signal0_count"] = 1
+                if after:
+                    signals[1] = behind[0]["wait0"] = semaphores[one.unit, "vector"]
+                    behind[0]["wait0_count"] = 1
+            out += [_idle(one, fields, scratch) for fields in ahead]
+            counts["vector"] += len(ahead)
+            out.append(one.kind(**one.values, **_fields("wait", waits[:_AT_ONCE]),
+                                **_fields("signal", signals[:_AT_ONCE])))
+            numbers[one] = counts[one.unit]
+            counts[one.unit] += 1
+            out += [_idle(one, fields, scratch) for fields in behind]
+            counts["vector"] += len(behind)
         return [*out, isa.END()], numbers
 
 
+def _fields(verb: str, semaphores: list[int]) -> dict[str, int]:
+    """Fields of an instruction that waits for one of each of the semaphores (or signals them)."""
+    return {name: value for index, semaphore in enumerate(semaphores)
+            for name, value in ((f"{verb}{index}", semaphore), (f"{verb}{index}_count", 1))}
+
+
 def _pairs(verb: str, semaphores: list[int]) -> list[dict[str, int]]:
-    """Fields of instructions that wait for one of each of the semaphores (or signal them), two an instruction."""
-    return [{name: value for index, semaphore in enumerate(semaphores[at:at + 2])
-             for name, value in ((f"{verb}{index}", semaphore), (f"{verb}{index}_count", 1))}
-            for at in range(0, max(len(semaphores), 1), 2)]
+    """The same for any number of them, in as many instructions as it takes."""
+    return [_fields(verb, semaphores[at:at + _AT_ONCE]) for at in range(0, len(semaphores), _AT_ONCE)]
 
 
 def _idle(one: Issued, fields: dict[str, int], scratch: int) -> Instruction:
-    """An instruction for the unit of `one` that does nothing but wait and signal, and write a byte at `scratch`."""
-    fields = {**fields, "tag": one.values.get("tag", 0), "c": scratch}
-    if one.unit == "vector":
-        return isa.VECTOR(source=isa.MEMORY, tiles=1, ny=1, nx=1, wy=1, wx=1, elems=1, elems_last=1, **fields)
-    if one.unit == "depthwise":
-        return isa.DEPTHWISE(tiles=1, rows_y=1, rows_x=1, ky=1, kx=1, elems=1, elems_last=1, **fields)
-    raise UserError(f"an instruction of the {one.unit} unit would need more than two waits or signals")
+    """An instruction for the vector unit, beside `one`, that does nothing but wait and signal, and write a byte at
+    `scratch`."""
+    return isa.VECTOR(source=isa.MEMORY, tiles=1, ny=1, nx=1, wy=1, wx=1, elems=1, elems_last=1, **fields,
+                      tag=one.values.get("tag", 0), c=scratch)
 
 
 def _merge(known: dict[str, int], more: dict[str, int]) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.rtl.config import ADDRESS_BITS
+from systolith.rtl.config import ADDRESS_BITS, Config
 from systolith.rtl.isa import Instruction
 
-EXACT_IN_FLOAT32 = 1024
-"""Products of int8 that float32 sums exactly: 1024 * 2**14 = 2**24."""
+EXACT_IN_FLOAT32 = 512
+"""Products of 9 bits and 8 that float32 sums exactly: 512 * 2**15 = 2**24."""
 _MODULUS = 1 << ADDRESS_BITS
 
 
@@ -18,7 +18,8 @@ def input_tiles(instruction: Instruction, memory: NDArray[np.uint8], rows: int) 
 
     Raises IndexError where a byte inside the image lies past the memory.
     """
-    return _gather(instruction, memory, rows).astype(np.float64)
+    fed = _gather(instruction, memory, rows).astype(np.float64)
+    return fed - instruction.pad if instruction.centred else fed
 
 
 def _gather(i: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.int8]:
@@ -46,6 +47,9 @@ def weight_addresses(instruction: Instruction, rows: int, word_bytes: int) -> ND
     """Address of each word of weights in the order in which they are read: [tiles, K tiles, rows]."""
     i = instruction
     shape = (i.tiles, i.ky * i.kx * i.kc, rows)
+    if i.b_row:
+        n, kc, r = np.ogrid[:i.tiles, :i.kc, :rows]
+        return (i.b + n * i.b_tile + kc * i.b_kc + r * i.b_row) % _MODULUS
     address = i.b + np.arange(int(np.prod(shape))) * word_bytes
     if i.ring_bytes:
         end = i.ring + i.ring_bytes
@@ -61,11 +65,29 @@ def execute_array(instruction: Instruction, memory: NDArray[np.uint8], rows: int
 
     The input is read when the first block is asked for, the weights of a block when that block is. Sums wrap to int32.
     """
-    fed = _gather(instruction, memory, rows)
+    fed = input_tiles(instruction, memory, rows)
     k_tiles, block_rows, _ = fed.shape
     number: type[np.floating] = np.float32 if k_tiles * rows <= EXACT_IN_FLOAT32 else np.float64
     x = np.ascontiguousarray(fed.transpose(1, 0, 2)).reshape(block_rows, k_tiles * rows).astype(number)
     column = np.arange(cols)
     for addresses in weight_addresses(instruction, rows, word_bytes):
-        weights = memory[addresses.reshape(-1, 1) + column].view(np.int8).astype(number)
-        yield (x @ weights).astype(np.int64).astype(np.int32)
+        words = memory[addresses[..., None] + column].view(np.int8).astype(number)
+        tiles = words.swapaxes(-1, -2) if instruction.transposed else words
+        yield (x @ tiles.reshape(-1, cols)).astype(np.int64).astype(np.int32)
+
+
+def check_array(instruction: Instruction, config: Config) -> None:
+    """Raises ValueError where the array unit would report an illegal operand."""
+    i, word = instruction, config.word_bytes
+    rows = i.rows_y * i.rows_x
+    if rows > config.accumulator_rows or not rows * i.tiles * i.ky * i.kx * i.kc:
+        raise ValueError(f"ARRAY of {i.rows_y} x {i.rows_x} rows")
+    if any(value % word for value in (i.b, i.b_row, i.b_kc, i.b_tile)) or (
+            i.ring_bytes and (i.ring % word or i.ring_bytes % word)):
+        raise ValueError(f"ARRAY with weights that do not lie in whole words of {word} bytes")
+    if (i.b_row or i.centred or i.transposed) and not config.activation_products:
+        raise ValueError("ARRAY of activations on a machine without activation_products")
+    if i.b_row and (i.ring_bytes or i.ky * i.kx > 1):
+        raise ValueError("ARRAY of activations in a ring, or with a kernel")
+    if i.transposed and not (i.b_row and config.rows == config.cols == word):
+        raise ValueError("ARRAY of transposed weights that are not activations, or on an array that is not square")

@@ -14,7 +14,7 @@ from systolith.gen.emit.program import HostRow
 from systolith.rtl import assembly, isa
 from systolith.rtl.config import Config
 from systolith.rtl.isa import Instruction
-from systolith.sim.golden.array import input_tiles
+from systolith.sim.golden.array import check_array, input_tiles, weight_addresses
 from systolith.sim.golden.depthwise import execute_depthwise
 from systolith.sim.golden.norm import execute_norm
 from systolith.sim.golden.pages import Pages
@@ -226,24 +226,24 @@ class Machine:
 
     def _array(self, instruction: Instruction) -> Iterator[bool]:
         i, c = instruction, self.config
-        if i.rows_y * i.rows_x > c.accumulator_rows or not i.rows_y * i.rows_x * i.tiles * i.ky * i.kx * i.kc:
-            raise MachineError(f"ILLEGAL_OPERAND: ARRAY of {i.rows_y} x {i.rows_x} rows")
+        try:
+            check_array(i, c)
+        except ValueError as error:
+            raise MachineError(f"ILLEGAL_OPERAND: {error}") from None
         x = input_tiles(i, self.memory, c.rows)
-        address = i.b
-        for _ in range(i.tiles):
+        addresses = weight_addresses(i, c.rows, c.word_bytes)
+        for tile in range(i.tiles):
             while len(self._blocks) >= 2:
                 self._waiting["array"] = "a free half of the accumulators"
                 yield False
             total = np.zeros((i.rows_y * i.rows_x, c.cols))
             for k in range(len(x)):
                 yield from self._take("array", i.ready, 1)
-                raw = self.memory[self._range(address, c.weight_tile_bytes)]
-                tile = raw.view(np.int8).reshape(c.rows, c.word_bytes)
-                total += x[k] @ tile[:, :c.cols].astype(np.float64)  # exact: every sum is below 2**53
+                for first in addresses[tile, k, [0, -1]].tolist():
+                    self._range(first, c.word_bytes)
+                words = self.memory[addresses[tile, k, :, None] + np.arange(c.cols)].view(np.int8).astype(np.float64)
+                total += x[k] @ (words.T if i.transposed else words)  # exact: every sum is below 2**53
                 self._give(i.free, 1)
-                address += c.weight_tile_bytes
-                if i.ring_bytes and address >= i.ring + i.ring_bytes:
-                    address -= i.ring_bytes
             self._blocks.append(total.astype(np.int64).astype(np.int32))
             yield True
 
