@@ -38,7 +38,7 @@ RANDOM_SAMPLES = 2
 def _check(graph: Graph) -> None:
     """What the instructions cannot say."""
     for node in graph.nodes:
-        shape = graph.tensors[node.inputs[0]].shape
+        shape = graph.tensors[(*node.inputs, node.output)[0]].shape
         if max(shape[0], shape[1]) >= 1 << 15:
             raise UserError(f"{node.name}: a tensor of {shape[0]} x {shape[1]} positions is too large; "
                             f"at most 32767 each way")

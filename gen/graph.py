@@ -5,6 +5,7 @@ Semantics follow the integer subset of TOSA; each operator's numbers are defined
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,6 +200,31 @@ class MatMul(Node):
     def macs(self, output: Tensor) -> int:
         """Multiply-accumulates of the layer."""
         return output.elements * self.inner
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Node):
+    """Numbers that the network has; no inputs."""
+
+    values: NDArray[np.integer[Any]]
+    """of the output's shape and type"""
+
+
+@dataclass(frozen=True, eq=False)
+class Rotary(Node):
+    """Rotary positions: of x [rows, heads, n] and cos and sin [rows, 1, n],
+
+    out[t, h, c] = clamp(round_shift(((x[t, h, c] - zp_x) * (cos[t, c] - zp_cos)) * multiplier[0] +
+    ((x[t, h, p] - zp_x) * (sin[t, c] - zp_sin)) * +-multiplier[1], shift) + zp_out, low, high),
+    p the channel n / 2 away, with minus where c is in the lower half. x and the output, of one shape, may have all heads
+    in one position.
+    """
+
+    multiplier: tuple[int, int]
+    shift: int
+    rounding: int = 0
+    low: int = -128
+    high: int = 127
 
 
 @dataclass(frozen=True, eq=False)
@@ -402,6 +428,9 @@ def window_shape(shape: Shape, kernel: tuple[int, int], strides: tuple[int, int]
 
 def output_shape(node: Node, inputs: list[Tensor]) -> Shape | None:
     """Shape that the node makes; None for a Reshape, Slice or MatMul, which leave it open."""
+    if isinstance(node, Constant):
+        height, width, channels = node.values.shape
+        return (height, width, channels)
     x = inputs[0].shape
     if isinstance(node, Conv2D | DepthwiseConv2D):
         kernel = (node.weights.shape[1], node.weights.shape[2])

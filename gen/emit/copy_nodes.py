@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from systolith.gen.graph import Concat, Slice, Tensor, Transpose
+from systolith.gen.graph import Concat, Constant, Slice, Tensor, Transpose
 from systolith.gen.schedule.blocks import Block
+from systolith.rtl import isa
 
 from .places import item_bytes
 from .plan import Emitter, Network, NodePlan, Part, Piece, Rows
@@ -13,6 +14,27 @@ from .vector_nodes import TYPES, add_vector, pieces_of, pixel_fields, scalars
 def identity(e: Emitter) -> int:
     """Address of parameters that change nothing."""
     return scalars(e, [(0, 1)], 0)
+
+
+def plan_constant(network: Network, tag: int, node: Constant) -> NodePlan:
+    """Moved in from external memory when it is needed; without one it is in the unified memory for good."""
+    plan = NodePlan(node, "none", node.output, make_weights=lambda: node.values.tobytes())
+    if not network.config.external_bytes:
+        return plan
+    plan.unit = "move_in"
+
+    def emit(e: Emitter, block: Block) -> None:
+        place, word = e.place(node.output), e.config.word_bytes
+        for y, height in place.runs(block.y, block.end):
+            done = e.program.add(
+                isa.MOVE_IN, (), place.regions(y, y + height), tag=tag, a=place.at(y), blocks=1,
+                external=e.external(tag) + y * place.row, block_bytes=-(-height * place.row // word) * word)
+            e.wrote(done, node.output, Block(y, 0, height, block.width))
+
+    out = network.tensor(node.output)
+    blocks = network.row_blocks(out) if out.bytes // out.shape[0] % network.config.word_bytes == 0 else [
+        Block(0, 0, out.shape[0], out.shape[1])]  # whole words only
+    return pieces_of(network, plan, tag, emit, lambda block: [], blocks)
 
 
 def plan_slice(network: Network, tag: int, node: Slice) -> NodePlan:

@@ -188,6 +188,8 @@ def link(s: Schedule, request: Request) -> Artefact:
         layout.ring = at + constant_height
         weights = layout.ring_tiles * tile if layout.ring_tiles else len(image.raw)
         layout.buffers |= {name: layout.ring + weights + offset for name, offset in offsets.items()}
+        layout.buffers |= {plan.output: layout.ring + image.weights[tag] for tag, plan in enumerate(s.plans)
+                           if plan.output in s.network.held}
         layout.pages = layout.ring + weights + height
         pages = layout.page_limit * config.page_bytes
         return {"program": program, "parameters": layout.ring - program, "weights": weights,
@@ -221,7 +223,7 @@ def link(s: Schedule, request: Request) -> Artefact:
     written = [Written(one.unit, numbers[one], name, part.rows, part.positions, part.channels)
                for one, name, part in emitter.written]
     return Artefact(config, graph, words, memory, image.raw if layout.ring_tiles else b"", places,
-                    {name: lifetimes[home(name, s.network.views)] for name in places},
+                    {name: lifetimes.get(home(name, s.network.views), (0, len(s.order))) for name in places},
                     _layers(s, request.macs), sizes, written, request.goal.optimise, request.goal.codec,
                     emitter.program.feeds,
                     Pool(layout.pages, layout.page_limit, needed_pages, layout.outside, _tile_bytes(s, request.packing))

@@ -8,6 +8,7 @@ from systolith.gen.graph import (
     Add,
     ArgMax,
     Concat,
+    Constant,
     Conv2D,
     DepthwiseConv2D,
     Feed,
@@ -21,6 +22,7 @@ from systolith.gen.graph import (
     Rescale,
     Reshape,
     Resize,
+    Rotary,
     Slice,
     Softmax,
     Transpose,
@@ -33,11 +35,12 @@ from systolith.rtl import isa
 from .argmax_nodes import plan_argmax
 from .array_nodes import input_rows, plan_conv, plan_depthwise_on_array, plan_transposed
 from .constants import depthwise_constants
-from .copy_nodes import plan_concat, plan_slice, plan_transpose
+from .copy_nodes import plan_concat, plan_constant, plan_slice, plan_transpose
 from .gather_nodes import gains, plan_gathered
 from .matmul_nodes import plan_matmul
 from .plan import Emitter, Network, NodePlan, Piece
 from .resize_nodes import plan_resize
+from .rotary_nodes import plan_rotary
 from .row_nodes import plan_norm, plan_softmax
 from .stream_nodes import plan_feed, plan_pack, plan_unpack
 from .vector_nodes import plan_add, plan_lookup, plan_mul, plan_pool, plan_rescale
@@ -90,10 +93,11 @@ def plan_reshape(network: Network, tag: int, node: Reshape) -> NodePlan:
 
 
 PLAN: dict[type[Node], Callable[..., NodePlan]] = {
-    Add: plan_add, ArgMax: plan_argmax, Concat: plan_concat, Conv2D: plan_convolution, DepthwiseConv2D: plan_depthwise,
+    Add: plan_add, ArgMax: plan_argmax, Concat: plan_concat, Constant: plan_constant,
+    Conv2D: plan_convolution, DepthwiseConv2D: plan_depthwise,
     Feed: plan_feed, Lookup: plan_lookup, MatMul: plan_matmul, Mul: plan_mul, Norm: plan_norm, Pack: plan_pack,
     Pool2D: plan_pool, Rescale: plan_rescale, Reshape: plan_reshape,
-    Resize: plan_resize, Slice: plan_slice, Softmax: plan_softmax, Transpose: plan_transpose,
+    Resize: plan_resize, Rotary: plan_rotary, Slice: plan_slice, Softmax: plan_softmax, Transpose: plan_transpose,
     TransposedConv2D: plan_transposed, Unpack: plan_unpack,
 }
 """How each operator is planned: a function of the network, the operator's number and the operator."""
@@ -107,7 +111,7 @@ def plan_nodes(network: Network) -> list[NodePlan]:
     for tag, node in enumerate(network.graph.nodes):
         view = network.views.get(node.output)
         plan = NodePlan(node, "none", "" if node.output in done_before else node.output)
-        if node.output in done_before or (view is not None and view.of == node.inputs[0]):
+        if node.output in done_before or (view is not None and view.of in node.inputs[:1]):
             plans.append(plan)
             continue
         try:

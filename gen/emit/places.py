@@ -47,6 +47,15 @@ class Place:
         """Address of a position."""
         return self.address + (y % self.rows if self.ring else y) * self.row + x * self.pixel
 
+    def runs(self, first: int, end: int) -> list[tuple[int, int]]:
+        """Rows first .. end - 1 as runs (first row, rows) that do not go past the end of a ring."""
+        out = []
+        while first < end:
+            height = min(end - first, self.rows - first % self.rows) if self.ring else end - first
+            out.append((first, height))
+            first += height
+        return out
+
     def operand(self, letter: str, first: int) -> dict[str, int]:
         """An instruction's fields for reading from row `first` on: where row 0 would be, and the ring."""
         base = (self.at(max(first, 0)) - max(first, 0) * self.row) % (1 << 24)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from systolith.gen.graph import Concat, Feed, Graph, Lookup, Node, Pack, Reshape, Slice, Tensor, Unpack
+from systolith.gen.graph import Concat, Constant, Feed, Graph, Lookup, Node, Pack, Reshape, Slice, Tensor, Unpack
 from systolith.gen.schedule.blocks import Block, array_blocks, row_blocks
 from systolith.rtl import isa
 from systolith.rtl.config import Config
@@ -137,8 +137,11 @@ class Network:
                 readers.setdefault(name, []).append(node)
         self._readers = readers
         self._makers = {node.output: node for node in graph.nodes}
+        self.held = set[str]() if config.external_bytes else {
+            node.output for node in graph.nodes if isinstance(node, Constant)}
+        """Tensors that lie in the unified memory for good."""
         self.streams = {node.inputs[0] for node in graph.nodes if isinstance(node, Feed | Unpack)} | {
-            node.output for node in graph.nodes if isinstance(node, Pack)}
+            node.output for node in graph.nodes if isinstance(node, Pack)} | self.held
         """Tensors that have no rows in memory: streams of pages, and inputs that the host brings row by row."""
 
     def tensor(self, name: str) -> Tensor:
@@ -244,6 +247,10 @@ class Emitter:
     def pool(self, offset: int) -> int:
         """Address of a constant that `Network.keep` stored."""
         return self.layout.pool + offset
+
+    def external(self, tag: int) -> int:
+        """External address of what `make_weights` of a node's plan gives."""
+        return self._weights[tag]
 
     def move_constants(self, tag: int, external: int) -> None:
         """Brings a node's constants into their buffer."""

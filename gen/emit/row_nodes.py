@@ -18,16 +18,10 @@ from .vector_nodes import TYPES
 def _runs(block: Block, source: Place, target: Place) -> Iterator[tuple[int, int]]:
     """(y, height) of the rows of a block that one instruction can take: all their positions follow each other at one
     distance, in both places."""
-    y = block.y
-    while y < block.end:
-        height = block.end - y
-        for place in (source, target):
-            if block.width > 1 and place.row != block.width * place.pixel:
-                height = 1
-            elif place.ring:
-                height = min(height, place.rows - y % place.rows)
-        yield y, height
-        y += height
+    apart = block.width > 1 and any(place.row != block.width * place.pixel for place in (source, target))
+    for first, rows in source.runs(block.y, block.end):
+        for y, height in target.runs(first, first + rows):
+            yield from ((one, 1) for one in range(y, y + height)) if apart else ((y, height),)
 
 
 def _pitch(place: Place, height: int, width: int) -> int:

@@ -7,7 +7,7 @@ from functools import cached_property
 from systolith.gen.emit.nodes import plan_nodes
 from systolith.gen.emit.places import find_pads, home
 from systolith.gen.emit.plan import Network, NodePlan, Piece, constants, scratch
-from systolith.gen.graph import Graph
+from systolith.gen.graph import Constant, Graph
 from systolith.rtl.config import Config
 
 from .memory import Buffer, Life
@@ -129,7 +129,8 @@ def schedule(graph: Graph, config: Config, stripes: "Stripes | None" = None, fix
     order = (spread(network, plans, cascade(network, plans, stripes.segments), stripes.lead) if stripes
              else layer_by_layer(network, plans))
     work_in_place(network, plans, order)
-    outside = {*graph.inputs, *graph.outputs, *network.streams}
+    outside = {*graph.inputs, *graph.outputs, *network.streams,
+               *(node.output for node in graph.nodes if isinstance(node, Constant))}
     network.pads = find_pads(graph, network.views, outside, config.banks, config.word_bytes)
     rings = find_rings(network, plans, order) if stripes else {}
     return Schedule(network, plans, order, rings)

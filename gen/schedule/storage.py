@@ -21,7 +21,7 @@ def work_in_place(network: Network, plans: list[NodePlan], order: list[Piece]) -
     reads = _reads(order)
     # The host writes 4 bytes at a time: rows next to the one that it brings must not change meanwhile.
     fed = {node.output for node in network.graph.nodes if isinstance(node, Feed)}
-    fixed = {*network.fixed, *fed, *views, *(view.of for view in views.values())}
+    fixed = {*network.fixed, *network.held, *fed, *views, *(view.of for view in views.values())}
     made: dict[str, int] = {}
     for position, piece in enumerate(order):
         made.setdefault(plans[piece.node].output, position)

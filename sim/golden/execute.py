@@ -11,6 +11,7 @@ from systolith.gen.graph import (
     Add,
     ArgMax,
     Concat,
+    Constant,
     Conv2D,
     DepthwiseConv2D,
     Feed,
@@ -25,6 +26,7 @@ from systolith.gen.graph import (
     Rescale,
     Reshape,
     Resize,
+    Rotary,
     Shape,
     Slice,
     Softmax,
@@ -139,6 +141,8 @@ def dequantise_output(graph: Graph, name: str, array: Array) -> NDArray[np.float
 
 def apply(node: Node, inputs: list[Array], tensors: list[Tensor], output: Tensor) -> Array:
     """What the node makes of its inputs (whose tensors are given), in the output's type."""
+    if isinstance(node, Constant):
+        return node.values
     x, zero_in, zero_out = inputs[0], tensors[0].zero_point, output.zero_point
     if isinstance(node, Feed | Pack | Unpack):
         return x
@@ -180,6 +184,12 @@ def apply(node: Node, inputs: list[Array], tensors: list[Tensor], output: Tensor
         a, b = (v.reshape(*v.shape[:-2], count, -1) for v, count in zip((x, inputs[1]), heads, strict=False))
         y = operators.matmul(a, b, node.multiplier, node.shift, transposed=node.transposed, zero_a=zero_in,
                              zero_out=zero_out, rounding=node.rounding, low=node.low, high=node.high)
+        y = y.reshape(*y.shape[:-3], *output.shape)
+    elif isinstance(node, Rotary):
+        y = operators.rotary(
+            x.reshape(*x.shape[:-2], -1, inputs[1].shape[-1]), inputs[1], inputs[2], node.multiplier, node.shift,
+            zero_x=zero_in, zero_cos=tensors[1].zero_point, zero_sin=tensors[2].zero_point, zero_out=zero_out,
+            rounding=node.rounding, low=node.low, high=node.high)
         y = y.reshape(*y.shape[:-3], *output.shape)
     elif isinstance(node, Norm):
         y = norm_rows(x, NormParameters(node.gain, node.shift, node.offset), node.epsilon, rms=node.rms,

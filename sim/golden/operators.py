@@ -93,6 +93,18 @@ def matmul(a: Array, b: Array, multiplier: int, shift: int, *, transposed: bool 
                    high=high)
 
 
+def rotary(x: Array, cos: Array, sin: Array, multiplier: tuple[int, int], shift: int, *, zero_x: int = 0,
+           zero_cos: int = 0, zero_sin: int = 0, zero_out: int = 0, rounding: int = SINGLE, low: int = -128,
+           high: int = 127) -> NDArray[np.int32]:
+    """Rotary positions of x [..., rows, heads, n] by cos and sin [..., rows, 1, n]."""
+    x = np.asarray(x, np.int64) - zero_x
+    half = x.shape[-1] // 2
+    turned = np.concatenate([-x[..., half:], x[..., :half]], axis=-1)
+    s = x * (np.asarray(cos, np.int64) - zero_cos) * multiplier[0]
+    s += turned * (np.asarray(sin, np.int64) - zero_sin) * multiplier[1]
+    return np.clip(round_shift(s, shift, rounding) + zero_out, low, high).astype(np.int32)
+
+
 def add(a: Array, b: Array, multiplier: tuple[int, int], shift: int, *, zero_a: int = 0, zero_b: int = 0,
         zero_out: int = 0, rounding: int = SINGLE, low: int = -128, high: int = 127) -> NDArray[np.int32]:
     """Sum of two tensors, each with its own scale; axes of length 1 are repeated."""
