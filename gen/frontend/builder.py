@@ -1,8 +1,9 @@
 """State of an import: what is known of each value of the file, and the float graph as it grows.
 
-The file's tensors are NCHW, the graph's are HWC. A value keeps, for each element of the file's tensor, its place in
-the graph's: Flatten, Reshape, Squeeze and Transpose only change that index. Whatever reads the value asks for the order
-that it needs, and only where that is another are elements moved.
+The file's tensors are NCHW, the graph's are HWC; the rows of a matrix are the height, so that a sequence can be cut
+into blocks of tokens. A value keeps, for each element of the file's tensor, its place in the graph's: Flatten, Reshape,
+Squeeze and Transpose only change that index. Whatever reads the value asks for the order that it needs, and only where
+that is another are elements moved.
 """
 
 import math
@@ -156,23 +157,23 @@ class Builder:
         return self.reshaped(name, shape)
 
     def settled(self, value: Value) -> str:
-        """A tensor that holds the value in the graph's usual order: an image as one, a matrix in rows."""
+        """A tensor that holds the value in the graph's usual order: an image as one, a matrix as [rows, 1, n]."""
         if len(value.shape) == 4:
             return self.image(value)[0]
         if len(value.shape) > 4 or (len(value.shape) == 3 and value.shape[0] != 1):
             raise Unsupported(f"its input has the shape {list(value.shape)}", "export with a batch of 1")
         columns = value.shape[-1] if value.shape else 1
-        return self.arranged(value.tensor, value.index, (1, value.index.size // max(1, columns), columns))
+        return self.arranged(value.tensor, value.index, (value.index.size // max(1, columns), 1, columns))
 
     def matrix(self, value: Value) -> tuple[str, Index]:
-        """The value as rows [1, rows, n]: its tensor, and where the elements of a row lie in it."""
+        """The value as rows [rows, 1, n]: its tensor, and where the elements of a row lie in it."""
         columns = value.shape[-1] if value.shape else 1
         rows = value.index.reshape(-1, columns)
         starts = np.arange(len(rows))[:, None] * columns
         order = rows[0]
         if not np.array_equal(rows, starts + order) or sorted(order.tolist()) != list(range(columns)):
-            return self.arranged(value.tensor, rows, (1, len(rows), columns)), np.arange(columns)
-        return self.reshaped(value.tensor, (1, len(rows), columns)), order
+            return self.arranged(value.tensor, rows, (len(rows), 1, columns)), np.arange(columns)
+        return self.reshaped(value.tensor, (len(rows), 1, columns)), order
 
     def fold(self, node: onnx.NodeProto) -> bool:
         """Computes a node all of whose inputs are constants; False where it is not one."""

@@ -143,7 +143,7 @@ def global_pool(b: Builder, op: Operation) -> None:
 def reduce(b: Builder, op: Operation) -> None:
     given = b.constant(op.input(1), "axes").tolist() if op.input(1) else op.attributes.get("axes") or []
     x = b.value(op.inputs[0])
-    found = reduction(x.shape, given)
+    found = reduction(x.shape, given, tall=True)
     if found is None:
         raise Unsupported(f"it reduces axes {given} of {list(x.shape)}", "reduce one or two axes, not the batch")
     tensor = b.arranged(x.tensor, x.index.transpose(found.order), found.shape)

@@ -17,8 +17,10 @@ def core_axis(axis: int, rank: int) -> int:
     axis %= max(1, rank)
     if rank == 4 and axis:
         return (2, 0, 1)[axis - 1]
-    if rank < 4 and axis - rank + 3 > 0:
-        return axis - rank + 3
+    if axis == rank - 1 or not rank:
+        return 2
+    if rank < 4 and axis == rank - 2:
+        return 0
     raise Unsupported(f"it works along axis {axis} of {rank}, the batch", "export with a batch of 1")
 
 
@@ -119,7 +121,7 @@ def _along(b: Builder, x: Value, axis: int) -> tuple[str, NDArray[np.int64]]:
     """The value with that axis as the channels, and the index of what has its shape then."""
     index = x.index
     last = np.moveaxis(index, axis, -1)
-    shape: Shape = (1, last.size // last.shape[-1], last.shape[-1])
+    shape: Shape = (last.size // last.shape[-1], 1, last.shape[-1])
     if index.ndim == 4 and axis == 1 and len(index) == 1:
         shape = (x.shape[2], x.shape[3], x.shape[1])
     placed = np.moveaxis(np.arange(last.size).reshape(last.shape), -1, axis)

@@ -71,7 +71,7 @@ def _input(b: Builder, entry: onnx.ValueInfoProto) -> tuple[int, ...]:
         shape = (layout[2], layout[3], layout[1])
         index = image_index(shape)
     else:
-        shape = (1, math.prod(layout[:-1]), layout[-1])
+        shape = (math.prod(layout[:-1]), 1, layout[-1])
         index = np.arange(math.prod(layout)).reshape(layout)
     b.shapes[entry.name] = shape
     b.values[entry.name] = Value(entry.name, index)
@@ -131,7 +131,7 @@ def _output(b: Builder, name: str) -> tuple[int, ...]:
     if len(layout) == 4:
         source, shape = b.image(value)
     elif np.array_equal(value.index.ravel(), np.arange(value.index.size)):
-        shape = (1, value.index.size // (layout[-1] if layout else 1), layout[-1] if layout else 1)
+        shape = (value.index.size // (layout[-1] if layout else 1), 1, layout[-1] if layout else 1)
         source = value.tensor
     elif np.array_equal(value.index.ravel(), image_index(tensor).ravel()):
         # a flattened image: its elements lie as in the image, which is given instead
@@ -140,7 +140,7 @@ def _output(b: Builder, name: str) -> tuple[int, ...]:
         b.warnings.append(f"output {name}: given as {list(layout)}, not flattened to {list(value.shape)}; "
                           "the order of the elements is the same")
     else:
-        shape = (1, value.index.size // (layout[-1] if layout else 1), layout[-1] if layout else 1)
+        shape = (value.index.size // (layout[-1] if layout else 1), 1, layout[-1] if layout else 1)
         source = b.arranged(value.tensor, value.index, shape)
     if source != name or b.shapes[name] != shape:
         if name in b.shapes:  # what the file calls so is the same in another shape
