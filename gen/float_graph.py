@@ -19,8 +19,10 @@ from .float_nodes import (
     FloatArgMax,
     FloatClamp,
     FloatConcat,
+    FloatConstant,
     FloatConv,
     FloatDepthwise,
+    FloatEmbedding,
     FloatFunction,
     FloatMatMul,
     FloatMul,
@@ -30,6 +32,7 @@ from .float_nodes import (
     FloatPool,
     FloatReshape,
     FloatResize,
+    FloatRotary,
     FloatSlice,
     FloatSoftmax,
     FloatTranspose,
@@ -43,8 +46,10 @@ __all__ = [
     "FloatArgMax",
     "FloatClamp",
     "FloatConcat",
+    "FloatConstant",
     "FloatConv",
     "FloatDepthwise",
+    "FloatEmbedding",
     "FloatFunction",
     "FloatMatMul",
     "FloatMul",
@@ -54,6 +59,7 @@ __all__ = [
     "FloatPool",
     "FloatReshape",
     "FloatResize",
+    "FloatRotary",
     "FloatSlice",
     "FloatSoftmax",
     "FloatTranspose",
@@ -78,10 +84,24 @@ class FloatGraph:
     output_layouts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     """What the user should know: sentences."""
+    mask: str = ""
+    """The file's input whose ones say how many tokens, from the first on, are valid; none of `inputs`. "": none."""
 
     def readers(self) -> Counter[str]:
         """How often each tensor is read; being an output counts."""
         return Counter([name for node in self.nodes for name in node.inputs] + list(self.outputs))
+
+    def entries(self) -> dict[str, int]:
+        """Inputs that are numbers of rows of a table (or of several): how many rows it has at least."""
+        read = {node.output: node.inputs[0] for node in self.nodes if isinstance(node, FloatReshape)}
+        least: dict[str, int] = {}
+        for node in self.nodes:
+            if isinstance(node, FloatEmbedding):
+                name = node.inputs[0]
+                while name in read:
+                    name = read[name]
+                least[name] = min(least.get(name, len(node.table)), len(node.table))
+        return least
 
     def check(self) -> None:
         """Raises ValueError where a node reads what is not there yet, two write one tensor, or shapes disagree."""
@@ -104,9 +124,12 @@ class FloatGraph:
                 raise ValueError(f"nothing makes the output {name}")
 
 
-def float_shape(node: FloatNode, x: Shape, *others: Shape) -> Shape:
+def float_shape(node: FloatNode, *inputs: Shape) -> Shape:
     """Shape that the node makes of its inputs' (a reshape's own is kept in the graph); ValueError where they do not fit
     together."""
+    if isinstance(node, FloatConstant):
+        return tuple(node.values.shape)  # type: ignore[return-value]
+    x, *others = inputs
     if isinstance(node, FloatConv | FloatDepthwise):
         kernel = (node.weights.shape[1], node.weights.shape[2])
         return (*window_shape(x, kernel, node.strides, node.dilations, node.padding), len(node.weights))
@@ -127,6 +150,10 @@ def float_shape(node: FloatNode, x: Shape, *others: Shape) -> Shape:
         if inner != x[2] or x[1] % other[1]:
             raise ValueError(f"{node.name} multiplies {x} with {other}")
         return (x[0], x[1], columns)
+    if isinstance(node, FloatEmbedding):
+        return (x[0], x[1], node.table.shape[1])
+    if isinstance(node, FloatRotary) and (x[2] % 2 or any(other != (x[0], 1, x[2]) for other in others)):
+        raise ValueError(f"{node.name} turns {x} by {others}")
     if isinstance(node, FloatConcat):
         sizes = list(x)
         if any(other[k] != x[k] for other in others for k in range(3) if k != node.axis):
@@ -146,7 +173,7 @@ def float_shape(node: FloatNode, x: Shape, *others: Shape) -> Shape:
 
 def float_apply(node: FloatNode, inputs: list[Array], shape: Shape) -> Array:
     """What the node makes of its inputs, in their float type; `shape` is the output's."""
-    y = _result(node, inputs[0], inputs[1:], shape)
+    y = node.values if isinstance(node, FloatConstant) else _result(node, inputs[0], inputs[1:], shape)
     if isinstance(node, CLAMPING) and (node.low, node.high) != (-math.inf, math.inf):
         y = np.clip(y, y.dtype.type(node.low), y.dtype.type(node.high))
     return y
@@ -179,12 +206,19 @@ def _result(node: FloatNode, x: Array, others: list[Array], shape: Shape) -> Arr
         b = np.swapaxes(others[0], -3, -1) if node.transposed else others[0]
         b = np.repeat(np.swapaxes(b, -3, -2), x.shape[-2] // b.shape[-2], axis=-3)
         return np.swapaxes(np.swapaxes(x, -3, -2) @ b, -3, -2) * x.dtype.type(node.scale)
+    if isinstance(node, FloatEmbedding):
+        return node.table[x[..., 0].astype(np.int64)]
+    if isinstance(node, FloatRotary):
+        lower, upper = np.split(x, 2, axis=-1)
+        return x * others[0] + np.concatenate([-upper, lower], axis=-1) * others[1]
     if isinstance(node, FloatNorm):
         centred = x if node.rms else x - x.mean(axis=-1, keepdims=True)
         power = (centred * centred).mean(axis=-1, keepdims=True) + x.dtype.type(node.epsilon)
         return centred / np.sqrt(power) * node.gamma.astype(x.dtype) + node.beta.astype(x.dtype)
     if isinstance(node, FloatConcat):
-        return np.concatenate([x, *others], axis=node.axis - 3)
+        batch = np.broadcast_shapes(*(part.shape[:-3] for part in (x, *others)))
+        return np.concatenate([np.broadcast_to(part, (*batch, *part.shape[-3:])) for part in (x, *others)],
+                              axis=node.axis - 3)
     if isinstance(node, FloatSlice):
         cut = [slice(start, start + (size - 1) * step + 1, step)
                for start, size, step in zip(node.start, node.size, node.step, strict=True)]

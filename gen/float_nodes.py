@@ -79,7 +79,8 @@ class FloatAdd(FloatNode):
 
 @dataclass(frozen=True, eq=False)
 class FloatPool(FloatNode):
-    """Window reduction, `mode` "max" or "average"; an average counts the padding unless `exclude_padding`."""
+    """Window reduction, `mode` "max" or "average"; an average counts the padding unless `exclude_padding`. `masked`:
+    the average of all rows that the network's mask (`FloatGraph.mask`) says are valid."""
 
     mode: str
     kernel: tuple[int, int]
@@ -89,6 +90,7 @@ class FloatPool(FloatNode):
     exclude_padding: bool = False
     low: float = -math.inf
     high: float = math.inf
+    masked: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +138,34 @@ class FloatFunction(FloatNode):
 
 
 @dataclass(frozen=True, eq=False)
+class FloatConstant(FloatNode):
+    """Numbers of the file; it has no inputs."""
+
+    values: Array
+    """[height, width, channels]"""
+
+
+@dataclass(frozen=True, eq=False)
+class FloatEmbedding(FloatNode):
+    """Rows of a table by number: its input is a tensor [height, width, 1] of integers from 0 on."""
+
+    table: Array
+    """[entries, channels]"""
+
+
+@dataclass(frozen=True, eq=False)
 class FloatSoftmax(FloatNode):
-    """Softmax over the channels; `causal`: in row t over the first t + 1 of them, the others come out as 0."""
+    """Softmax over the channels; `causal`: in row t over the first t + 1 of them, the others come out as 0. `masked`:
+    only over those channels that the network's mask (`FloatGraph.mask`) says are valid."""
 
     causal: bool = False
+    masked: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class FloatRotary(FloatNode):
+    """Rotary positions, x * cos + (-x's upper half, x's lower half) * sin along the channels: x [rows, heads, n], cos
+    and sin [rows, 1, n]."""
 
 
 @dataclass(frozen=True, eq=False)

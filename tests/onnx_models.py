@@ -33,9 +33,12 @@ class Model:
         return output
 
     def proto(self, inputs: dict[str, tuple[Any, ...]], outputs: list[str], opset: int = 17,
-              kind: int = TensorProto.FLOAT, infer: bool = True) -> onnx.ModelProto:
+              kind: int = TensorProto.FLOAT, infer: bool = True,
+             kinds: dict[str, int] | None = None) -> onnx.ModelProto:
+        """`kinds`: types of inputs that have another than `kind`."""
         graph = helper.make_graph(
-            self.nodes, "test", [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()],
+            self.nodes, "test", [helper.make_tensor_value_info(name, (kinds or {}).get(name, kind), shape)
+                                 for name, shape in inputs.items()],
             [helper.make_tensor_value_info(name, kind, None) for name in outputs], self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
         return onnx.shape_inference.infer_shapes(model) if infer else model  # the outputs' shapes

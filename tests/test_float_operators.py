@@ -20,7 +20,7 @@ from systolith.gen.qdq_compare import compare_with_onnxruntime
 from systolith.gen.qdq_writer import write_qdq
 from systolith.gen.quantize import quantise
 from systolith.rtl.isa import EVEN
-from systolith.sim.golden.execute import dequantise, execute, to_core
+from systolith.sim.golden.execute import dequantise, execute, from_core, to_core
 from tests.onnx_models import Model
 from tests.test_frontend import compare, kinds
 
@@ -201,7 +201,7 @@ CASES: dict[str, tuple[Callable[[Model], str], list[str]]] = {
     "shuffle": (shuffle, ["Conv2D", "Reshape", "Transpose", "Reshape", "Conv2D"]),
     "turned": (turned, ["Conv2D", "Reshape", "Transpose", "Reshape"]),
     "pixel shuffle": (pixel_shuffle, []),
-    "channels last": (channels_last, ["Reshape", "Softmax", "Reshape"]),
+    "channels last": (channels_last, ["Softmax"]),
     "larger": (larger, ["Conv2D", "Resize", "Rescale"]),
     "smooth": (smooth, ["Conv2D", "Resize"]),
     "upsample": (upsample, ["Resize"]),
@@ -241,7 +241,9 @@ def test_operator(name: str) -> None:
     again = import_qdq(write_qdq(whole), "again")
     assert again.output_layouts == whole.output_layouts
     for sample in samples:
-        assert np.array_equal(execute(again, dict(sample))["y"], execute(whole, dict(sample))["y"])
+        made, expected = (from_core(execute(graph, dict(sample))["y"], whole.output_layouts["y"])
+                          for graph in (again, whole))  # a matrix lies along the height here and along the width there
+        assert np.array_equal(made, expected)
 
 
 def check_near(graph: FloatGraph, whole: Graph, samples: list[dict[str, Array]]) -> None:
@@ -317,7 +319,7 @@ def test_an_index_is_the_largest_channel() -> None:
     x = np.random.default_rng(5).standard_normal(IMAGE).astype(np.float32)
     values = execute(whole, {"x": x})
     assert whole.output_layouts == {"y": (1, 6, 7)} and values["y"].dtype == np.int32
-    assert np.array_equal(values["y"][0], values["c"].argmax(axis=-1))
+    assert np.array_equal(values["y"].reshape(6, 7), values["c"].argmax(axis=-1))
 
 
 REFUSALS: list[tuple[Callable[[Model], str], str]] = [

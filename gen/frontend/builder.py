@@ -1,8 +1,9 @@
 """State of an import: what is known of each value of the file, and the float graph as it grows.
 
-The file's tensors are NCHW, the graph's are HWC. A value keeps, for each element of the file's tensor, its place in
-the graph's: Flatten, Reshape, Squeeze and Transpose only change that index. Whatever reads the value asks for the order
-that it needs, and only where that is another are elements moved.
+The file's tensors are NCHW, the graph's are HWC; the rows of a matrix are the height, so that a sequence can be cut
+into blocks of tokens. A value keeps, for each element of the file's tensor, its place in the graph's: Flatten, Reshape,
+Squeeze and Transpose only change that index. Whatever reads the value asks for the order that it needs, and only where
+that is another are elements moved.
 """
 
 import math
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 
-from ..float_graph import FloatNode, FloatReshape, FloatTranspose, float_shape
+from ..float_graph import FloatEmbedding, FloatNode, FloatReshape, FloatTranspose, float_shape
 from ..graph import Shape
+from .masks import COMPUTING, Masks, compute
 from .order import exchanges
 
 Index = NDArray[np.int64]
@@ -84,7 +85,12 @@ class Builder:
     functions: dict[str, tuple[str, "Function"]] = field(default_factory=dict)
     """Of tensors whose elements each depend on one element of another: that other, and how."""
     indices: set[str] = field(default_factory=set)
-    """Tensors of integers, which only an output may be."""
+    """Tensors of integers, which only an output may be and only an embedding may read."""
+    makers: dict[str, Operation] = field(default_factory=dict)
+    """Of each output of a node of the file: that node."""
+    reads: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of each output of a node of the file: the values that it is made of, where a pattern skips what lies between."""
+    masks: Masks = field(default_factory=Masks)
 
     def value(self, name: str) -> Value:
         """An operand that is computed; a constant there is refused."""
@@ -102,8 +108,8 @@ class Builder:
     def add(self, node: FloatNode, index: Index | None = None, *, shape: Shape | None = None) -> Value:
         """Appends a node; its value has the index (the file's image, where none is given)."""
         made = shape or float_shape(node, *(self.shapes[name] for name in node.inputs))
-        if any(name in self.indices for name in node.inputs):
-            raise Unsupported("it reads indices", "take them as an output of the network")
+        if any(name in self.indices for name in node.inputs) and not isinstance(node, FloatEmbedding):
+            raise Unsupported("it reads indices", "take them as an output of the network, or into a Gather of a table")
         if min(made) < 1:
             raise Unsupported(f"its output would be empty ({made[0]} x {made[1]} x {made[2]})",
                               "check kernel, padding and the input's size")
@@ -143,7 +149,10 @@ class Builder:
             return self.reshaped(tensor, shape)
         name = f"{tensor}:{zlib.crc32(order.tobytes()):08x}"
         if name not in self.shapes:
-            steps = exchanges(order) if len(order) == math.prod(self.shapes[tensor]) else None
+            if len(order) > math.prod(self.shapes[tensor]):
+                raise Unsupported("its input repeats the elements of a smaller one",
+                                  "Expand and Tile go before Add, Sub, Mul and the second operand of a MatMul only")
+            steps = exchanges(order)
             if steps is None:
                 raise Unsupported("the elements of its input were moved in a way that is no exchange of axes",
                                   "leave out the Transpose or Reshape before it")
@@ -156,40 +165,28 @@ class Builder:
         return self.reshaped(name, shape)
 
     def settled(self, value: Value) -> str:
-        """A tensor that holds the value in the graph's usual order: an image as one, a matrix in rows."""
+        """A tensor that holds the value in the graph's usual order: an image as one, a matrix as [rows, 1, n]."""
         if len(value.shape) == 4:
             return self.image(value)[0]
         if len(value.shape) > 4 or (len(value.shape) == 3 and value.shape[0] != 1):
             raise Unsupported(f"its input has the shape {list(value.shape)}", "export with a batch of 1")
         columns = value.shape[-1] if value.shape else 1
-        return self.arranged(value.tensor, value.index, (1, value.index.size // max(1, columns), columns))
-
-    def matrix(self, value: Value) -> tuple[str, Index]:
-        """The value as rows [1, rows, n]: its tensor, and where the elements of a row lie in it."""
-        columns = value.shape[-1] if value.shape else 1
-        rows = value.index.reshape(-1, columns)
-        starts = np.arange(len(rows))[:, None] * columns
-        order = rows[0]
-        if not np.array_equal(rows, starts + order) or sorted(order.tolist()) != list(range(columns)):
-            return self.arranged(value.tensor, rows, (1, len(rows), columns)), np.arange(columns)
-        return self.reshaped(value.tensor, (1, len(rows), columns)), order
+        return self.arranged(value.tensor, value.index, (value.index.size // max(1, columns), 1, columns))
 
     def fold(self, node: onnx.NodeProto) -> bool:
         """Computes a node all of whose inputs are constants; False where it is not one."""
-        if node.op_type == "Shape" and node.input[0] in self.values and not node.attribute:
-            self.constants[node.output[0]] = np.array(self.values[node.input[0]].shape, np.int64)
+        if node.op_type == "Shape" and node.input[0] in self.values:
+            given = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+            shape = np.array(self.values[node.input[0]].shape, np.int64)
+            self.constants[node.output[0]] = shape[given.get("start"):given.get("end")]
             return True
         names = [name for name in node.input if name]
         if not all(name in self.constants for name in names) or (not names and node.op_type != "Constant"):
             return False
-        graph = onnx.GraphProto(name="constant", node=[node])
-        graph.input.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names))
-        graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
         try:
-            run = ReferenceEvaluator(graph, opsets={"": self.opset})
-            results = run.run(None, {name: self.constants[name] for name in names})
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            results = compute(node, {name: self.constants[name] for name in names}, self.opset)
+        except COMPUTING as error:
             raise Unsupported(f"its constant result could not be computed ({error})",
                               "simplify the file, for example with onnxsim") from None
-        self.constants.update(zip([name for name in node.output if name], map(np.asarray, results), strict=True))
+        self.constants.update(results)
         return True

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..float_graph import FloatAdd, FloatAffine, FloatClamp, FloatFunction, FloatMul
+from ..float_graph import FloatAdd, FloatAffine, FloatClamp, FloatFunction, FloatMul, FloatNode
 from .builder import Builder, Function, Operation, Unsupported, Value
 from .functions import BINARY, FUNCTIONS
-from .moves import usual
+from .layout import constant_tensor, operand, placed, rows, usual
+from .masks import HUGE
 from .operators import operator
 
 Array = NDArray[Any]
@@ -70,38 +71,55 @@ def function(b: Builder, op: Operation) -> None:
 
 
 def _affine(b: Builder, op: Operation, x: Value, scale: Array, offset: Array) -> None:
-    """x * scale + offset, which broadcast to the file's shape of x and may differ from channel to channel only."""
+    """x * scale + offset, which broadcast to each other's shapes: an affine map where they differ from channel to
+    channel only, otherwise a product with a tensor of constants, or a sum."""
     try:
-        fits = np.broadcast_shapes(x.shape, scale.shape, offset.shape) == x.shape
+        shape = np.broadcast_shapes(x.shape, scale.shape, offset.shape)
     except ValueError:
-        fits = False
-    if not fits:
         raise Unsupported(f"it takes {list(x.shape)} and {list(max(scale.shape, offset.shape))}",
-                          "give the constant the shape of a channel")
-    tensor, index = x.tensor, x.index
-    if len(x.shape) < 4:
-        tensor, order = b.matrix(x)
-        index = (np.arange(x.index.size // len(order))[:, None] * len(order) + order).reshape(x.shape)
-    height, width, channels = b.shapes[tensor]
+                          "give the constant the shape of a channel") from None
+    if not math.prod(shape):
+        raise Unsupported(f"its output would be empty ({list(shape)})", "repair the file")
+    x = Value(x.tensor, np.broadcast_to(x.index, shape))
+    if _by_channel(b, op, x, scale, offset):
+        return
+    if len(shape) < 4 and x.index.size == math.prod(b.shapes[x.tensor]):
+        found = rows(b, x)
+        if _by_channel(b, op, Value(found.tensor, found.index), scale, offset):
+            return
+    if x.index.size == offset.size > 1 and (offset <= HUGE).any() and ((offset <= HUGE) | (offset == 0)).all():
+        raise Unsupported("it adds a mask to what no softmax reads", "mask the scores right before the softmax")
+    for constant, neutral, kind in ((scale, 1, FloatMul), (offset, 0, FloatAdd)):
+        if np.all(constant == neutral):
+            continue
+        laid = placed(b, x, constant)
+        if laid is None:  # x is repeated
+            other = operand(b, op, op.inputs[0] if op.inputs[0] in b.constants else op.inputs[1])
+            return _binary(b, op, x, other)
+        last = kind is FloatAdd or np.all(offset == 0)
+        output = op.outputs[0] if last else f"{op.outputs[0]}:product"
+        b.add(kind(output, (x.tensor, constant_tensor(b, op.outputs[0], laid)), output, source=op.source), x.index)
+        x = b.values[output]
 
-    def by_channel(constant: Array) -> Array:
-        placed: Array = np.empty(index.size, np.float64)
-        placed[index.ravel()] = np.broadcast_to(constant, x.shape).ravel()
-        rows: Array = placed.reshape(height * width, channels)
-        if not np.array_equal(rows, np.broadcast_to(rows[0], rows.shape)):
-            raise Unsupported("its constant differs from place to place", "use one value a channel")
-        first: Array = rows[0]
-        return first
 
-    b.add(FloatAffine(op.name, (tensor,), op.outputs[0], by_channel(scale), by_channel(offset), source=op.source),
-          index)
+def _by_channel(b: Builder, op: Operation, x: Value, *maps: Array) -> bool:
+    """Adds the affine map whose scale and offset differ from channel to channel of x's tensor only; False where they
+    differ within one."""
+    laid = [placed(b, x, constant) for constant in maps]
+    if any(each is None or each.shape[:2] != (1, 1) for each in laid):
+        return False
+    channels = b.shapes[x.tensor][2]
+    scale, offset = (np.broadcast_to(each.astype(np.float64).reshape(-1), (channels,)).copy() for each in laid
+                     if each is not None)
+    b.add(FloatAffine(op.name, (x.tensor,), op.outputs[0], scale, offset, source=op.source), x.index)
+    return True
 
 
 _ZERO, _ONE = np.zeros(()), np.ones(())
 
 
-@operator("Add", "Sub", "Mul", unit="vector", notes="tensors of one shape or with axes of 1, or a constant a channel "
-          "(folded)")
+@operator("Add", "Sub", "Mul", unit="vector", notes="tensors of one shape or with axes of 1; of constants, one a "
+          "channel (folded) or a tensor")
 def binary(b: Builder, op: Operation) -> None:
     if any(name in b.constants for name in op.inputs):
         _with_constant(b, op)
@@ -109,20 +127,50 @@ def binary(b: Builder, op: Operation) -> None:
     x, y = b.value(op.inputs[0]), b.value(op.inputs[1])
     if _of_one_value(b, op, x, y):
         return
+    _binary(b, op, x, y)
+
+
+def _binary(b: Builder, op: Operation, x: Value, y: Value) -> None:
+    """Of two tensors: in the order in which one of them lies if the other lies so too, otherwise in the usual one."""
+    try:
+        shape = np.broadcast_shapes(x.shape, y.shape)
+    except ValueError:
+        raise Unsupported(f"it takes shapes {list(x.shape)} and {list(y.shape)}", "repair the file") from None
+    first, second = (Value(value.tensor, value.index.reshape((1,) * (len(shape) - len(value.shape)) + value.shape))
+                     for value in (x, y))
+    for here, there, swapped in ((first, second, False), (second, first, True)):
+        beside = _beside(b, here, there, shape)
+        if beside is not None:
+            inputs = (beside, here.tensor) if swapped else (here.tensor, beside)
+            b.add(_node(op, inputs), np.broadcast_to(here.index, shape))
+            return
+    b.add(_node(op, (b.settled(_once(first)), b.settled(_once(second)))), usual(shape))
+
+
+def _beside(b: Builder, x: Value, y: Value, shape: tuple[int, ...]) -> str | None:
+    """The tensor of y as x's lies, None where it does not lie so; axes along which it is repeated have length 1."""
+    if x.shape != shape:
+        return None
+    laid = placed(b, x, y.index)
+    if laid is None or not np.array_equal(laid.reshape(-1), np.arange(math.prod(b.shapes[y.tensor]))):
+        return None
+    return b.reshaped(y.tensor, (laid.shape[0], laid.shape[1], laid.shape[2]))
+
+
+def _once(x: Value) -> Value:
+    """The value without repetitions along an axis: what is read repeats it again."""
     index = x.index
-    if x.shape == y.shape and np.array_equal(x.index, y.index):
-        inputs = x.tensor, b.reshaped(y.tensor, b.shapes[x.tensor])
-    else:
-        try:
-            shape = np.broadcast_shapes(x.shape, y.shape)
-        except ValueError:
-            raise Unsupported(f"it takes shapes {list(x.shape)} and {list(y.shape)}", "repair the file") from None
-        first, second = (b.settled(Value(value.tensor, value.index.reshape(
-            (1,) * (len(shape) - len(value.shape)) + value.shape))) for value in (x, y))
-        inputs, index = (first, second), usual(shape)
-    node = (FloatMul(op.name, inputs, op.outputs[0], source=op.source) if op.kind == "Mul" else
-            FloatAdd(op.name, inputs, op.outputs[0], minus=op.kind == "Sub", source=op.source))
-    b.add(node, index)
+    for axis in range(index.ndim):
+        first = index.take([0], axis)
+        if np.array_equal(index, np.broadcast_to(first, index.shape)):
+            index = first
+    return Value(x.tensor, index)
+
+
+def _node(op: Operation, inputs: tuple[str, str]) -> FloatNode:
+    if op.kind == "Mul":
+        return FloatMul(op.name, inputs, op.outputs[0], source=op.source)
+    return FloatAdd(op.name, inputs, op.outputs[0], minus=op.kind == "Sub", source=op.source)
 
 
 def _of_one_value(b: Builder, op: Operation, x: Value, y: Value) -> bool:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..float_graph import FloatConv, FloatDepthwise, FloatPad, FloatPool, FloatTransposedConv
-from .builder import Builder, Operation, Unsupported
+from ..float_graph import FloatConv, FloatDepthwise, FloatMatMul, FloatPad, FloatPool, FloatTransposedConv
+from .builder import Builder, Operation, Unsupported, Value
+from .layout import constant_tensor, rows
 from .operators import operator
 from .reductions import reduction
 from .windows import Window, transposed_padding, window
@@ -77,29 +78,80 @@ def _linear(b: Builder, op: Operation, weights: Array, bias: Array) -> None:
     if weights.ndim != 2 or not x.shape or weights.shape[0] != x.shape[-1]:
         raise Unsupported(f"its operands have the shapes {list(x.shape)} and {list(weights.shape)}",
                           "multiply [rows, K] by a constant [K, N]")
-    tensor, order = b.matrix(x)
+    found = rows(b, x)
     # the graph's row holds element k of the file's row at place order[k]
     placed = np.empty_like(weights)
-    placed[order] = weights
-    shape = (*x.shape[:-1], weights.shape[1])
-    b.add(FloatConv(op.name, (tensor,), op.outputs[0], np.ascontiguousarray(placed.T)[:, None, None, :], bias,
-                    source=op.source), np.arange(math.prod(shape)).reshape(shape))
+    placed[found.order] = weights
+    outputs = weights.shape[1]
+    b.add(FloatConv(op.name, (found.tensor,), op.outputs[0], np.ascontiguousarray(placed.T)[:, None, None, :], bias,
+                    source=op.source), found.places[..., None] * outputs + np.arange(outputs))
 
 
-@operator("Gemm", unit="array", notes="second operand and bias constant; not transA",
+def _matrices(b: Builder, op: Operation, name: str) -> Value:
+    """An operand of a product: a computed value, or constants [..., rows, columns] as a tensor [rows, heads, columns]."""
+    values = b.constants.get(name)
+    if values is None or values.ndim < 2:
+        return b.value(name)
+    count, (height, columns) = math.prod(values.shape[:-2]), values.shape[-2:]
+    tensor = constant_tensor(b, op.outputs[0], values.reshape(count, height, columns).transpose(1, 0, 2))
+    index = np.arange(values.size).reshape(height, count, columns).transpose(1, 0, 2)
+    return Value(tensor, index.reshape(values.shape))
+
+
+def _product(b: Builder, op: Operation, x: Value, y: Value, scale: float) -> None:
+    """[..., M, K] times [..., K, N], both computed: the axes before are the heads, of which some may share a second
+    operand."""
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    height, inner, columns, heads = x.shape[-2], x.shape[-1], y.shape[-1], math.prod(batch)
+    first = np.broadcast_to(x.index, (*batch, height, inner)).reshape(heads, height, inner)
+    second = np.broadcast_to(y.index, (*batch, inner, columns)).reshape(heads, inner, columns)
+    for groups in (count for count in range(1, heads + 1) if heads % count == 0):
+        each = second.reshape(groups, heads // groups, inner, columns)
+        if np.array_equal(each, np.broadcast_to(each[:, :1], each.shape)):
+            break
+    second = each[:, 0]
+    a = b.arranged(x.tensor, first.transpose(1, 0, 2), (height, heads, inner))
+    straight = second.transpose(1, 0, 2)
+    # as it lies; where it must be moved, so that what is fast stays so
+    transposed = not np.array_equal(straight.reshape(-1), np.arange(straight.size)) and (
+        inner == 1 or second[0, 1, 0] - second[0, 0, 0] == 1)
+    if transposed:
+        other = b.arranged(y.tensor, second.transpose(2, 0, 1), (columns, groups, inner))
+    else:
+        other = b.arranged(y.tensor, straight, (inner, groups, columns))
+    b.add(FloatMatMul(op.name, (a, other), op.outputs[0], transposed, scale, source=op.source),
+          np.arange(height * heads * columns).reshape(height, heads, columns).transpose(1, 0, 2).reshape(
+              *batch, height, columns))
+
+
+@operator("Gemm", unit="array", notes="bias constant, and none where both operands are computed; not transA",
           attributes=("alpha", "beta", "transA", "transB"))
 def gemm(b: Builder, op: Operation) -> None:
     if op.attributes.get("transA"):
         raise Unsupported("transA is set", "transpose the first operand when exporting")
-    weights = b.constant(op.inputs[1], "second operand").astype(np.float32) * op.attributes.get("alpha", 1.0)
+    alpha = op.attributes.get("alpha", 1.0)
+    if op.inputs[1] not in b.constants:
+        if op.input(2) and b.constant(op.input(2), "bias").any():
+            raise Unsupported("both operands are computed and it has a bias", "use MatMul and Add")
+        x, y = b.value(op.inputs[0]), b.value(op.inputs[1])
+        _product(b, op, x, Value(y.tensor, y.index.T) if op.attributes.get("transB") else y, alpha)
+        return
+    weights = b.constant(op.inputs[1], "second operand").astype(np.float32) * alpha
     weights = weights.T if op.attributes.get("transB") else weights
     bias = _bias(b, op.input(2), weights.shape[1]) * op.attributes.get("beta", 1.0)
     _linear(b, op, weights.astype(np.float32), bias.astype(np.float32))
 
 
-@operator("MatMul", unit="array", notes="right operand constant")
+@operator("MatMul", unit="array", notes="by a constant; of two computed operands a head at a time, with shared ones")
 def matmul(b: Builder, op: Operation) -> None:
-    weights = b.constant(op.inputs[1], "right operand").astype(np.float32)
+    weights = b.constants.get(op.inputs[1])
+    if weights is None or math.prod(weights.shape[:-2]) > 1:
+        x, y = _matrices(b, op, op.inputs[0]), _matrices(b, op, op.inputs[1])
+        if min(len(x.shape), len(y.shape)) < 2:
+            raise Unsupported(f"its operands have the shapes {list(x.shape)} and {list(y.shape)}", "multiply matrices")
+        _product(b, op, x, y, 1.0)
+        return
+    weights = weights[(0,) * (weights.ndim - 2)].astype(np.float32)
     _linear(b, op, weights, np.zeros(weights.shape[-1], np.float32))
 
 
@@ -143,7 +195,7 @@ def global_pool(b: Builder, op: Operation) -> None:
 def reduce(b: Builder, op: Operation) -> None:
     given = b.constant(op.input(1), "axes").tolist() if op.input(1) else op.attributes.get("axes") or []
     x = b.value(op.inputs[0])
-    found = reduction(x.shape, given)
+    found = reduction(x.shape, given, tall=True)
     if found is None:
         raise Unsupported(f"it reduces axes {given} of {list(x.shape)}", "reduce one or two axes, not the batch")
     tensor = b.arranged(x.tensor, x.index.transpose(found.order), found.shape)

@@ -1,32 +1,15 @@
 """Import of what moves values, and of what works along an axis: Concat, Slice, Split, Resize, Softmax, ArgMax."""
 
+import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..float_graph import FloatArgMax, FloatConcat, FloatResize, FloatSlice, FloatSoftmax
-from ..graph import Shape
-from .builder import Builder, Operation, Unsupported, Value, image_index
+from ..float_graph import FloatArgMax, FloatResize, FloatSoftmax
+from .builder import Builder, Operation, Unsupported, Value
+from .layout import cut, join, rows
 from .operators import operator
 from .resizes import NoResize, resizing
-
-
-def core_axis(axis: int, rank: int) -> int:
-    """The graph's axis for one of a file's tensor."""
-    axis %= max(1, rank)
-    if rank == 4 and axis:
-        return (2, 0, 1)[axis - 1]
-    if rank < 4 and axis - rank + 3 > 0:
-        return axis - rank + 3
-    raise Unsupported(f"it works along axis {axis} of {rank}, the batch", "export with a batch of 1")
-
-
-def usual(shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Index of a tensor that lies in the graph's usual order."""
-    if len(shape) == 4:
-        return image_index((shape[2], shape[3], shape[1]))
-    return np.arange(int(np.prod(shape))).reshape(shape)
 
 
 def _sequence(b: Builder, op: Operation, place: int, name: str) -> list[int] | None:
@@ -37,15 +20,17 @@ def _sequence(b: Builder, op: Operation, place: int, name: str) -> list[int] | N
     return None if given is None else list(given)
 
 
-@operator("Concat", unit="vector", notes="inputs share one scale (float); not along the batch", attributes=("axis",))
+@operator("Concat", unit="vector", notes="inputs share one scale (float); constants too; not along the batch",
+          attributes=("axis",))
 def concat(b: Builder, op: Operation) -> None:
-    values = [b.value(name) for name in op.inputs]
-    shape = list(values[0].shape)
-    axis = op.attributes["axis"] % len(shape)
-    shape[axis] = sum(value.shape[axis] for value in values)
-    node = FloatConcat(op.name, tuple(b.settled(value) for value in values), op.outputs[0],
-                       core_axis(axis, len(shape)), source=op.source)
-    b.add(node, usual(tuple(shape)))
+    axis = op.attributes["axis"]
+    values = [b.constants[name] if name in b.constants else b.value(name) for name in op.inputs]
+    tensors = {value.tensor if isinstance(value, Value) else "" for value in values}
+    if len(tensors) == 1 and len(values[0].shape) > 4:  # repeats it, for a reader that can do with that
+        index = np.concatenate([value.index for value in values if isinstance(value, Value)], axis)
+        b.values[op.outputs[0]] = Value(tensors.pop(), index)
+        return
+    join(b, op, values, axis)
 
 
 @operator("Slice", unit="vector", notes="forward, with any step", attributes=("axes", "ends", "starts"))
@@ -60,22 +45,15 @@ def slice_(b: Builder, op: Operation) -> None:
         if step < 1:
             raise Unsupported(f"it goes backwards along axis {axis}", "slice forward")
         spans[axis] = spans[axis][start:end:step]
-    sliced(b, x, spans, op.name, op.outputs[0], op.source)
+    sliced(b, op, x, spans, op.outputs[0])
 
 
-def sliced(b: Builder, x: Value, spans: list[range], name: str, output: str, source: str) -> None:
+def sliced(b: Builder, op: Operation, x: Value, spans: list[range], output: str) -> None:
     """The elements of `spans` along each of the file's axes."""
-    shape = tuple(len(span) for span in spans)
-    if not all(shape):
-        raise Unsupported(f"it takes nothing (the shape {list(shape)})", "check starts and ends")
-    tensor = b.settled(x)
-    start, step, size = [0, 0, 0], [1, 1, 1], list(b.shapes[tensor])
-    for axis, span in enumerate(spans):
-        if len(span) != x.shape[axis]:
-            at = core_axis(axis, len(shape))
-            start[at], step[at], size[at] = span.start, span.step, len(span)
-    b.add(FloatSlice(name, (tensor,), output, (start[0], start[1], start[2]), (step[0], step[1], step[2]),
-                     (size[0], size[1], size[2]), source=source), usual(shape))
+    index = x.index[np.ix_(*spans)]
+    if not index.size:
+        raise Unsupported(f"it takes nothing (the shape {list(index.shape)})", "check starts and ends")
+    cut(b, x, index, op, output)
 
 
 @operator("Split", unit="vector", notes="in equal or given parts", attributes=("axis", "num_outputs", "split"))
@@ -92,7 +70,7 @@ def split(b: Builder, op: Operation) -> None:
     for number, output in enumerate(op.outputs):
         spans = [range(length) for length in x.shape]
         spans[axis] = range(sum(sizes[:number]), sum(sizes[:number + 1]))
-        sliced(b, x, spans, f"{op.name}_{number}", output, op.source)
+        sliced(b, op, x, spans, output)
 
 
 @operator("Resize", "Upsample", unit="vector", notes="nearest and linear, of height and width", attributes=(
@@ -115,27 +93,28 @@ def resize(b: Builder, op: Operation) -> None:
     b.add(FloatResize(op.name, (tensor,), op.outputs[0], found.rows, found.columns, found.bits, source=op.source))
 
 
-def _along(b: Builder, x: Value, axis: int) -> tuple[str, NDArray[np.int64]]:
-    """The value with that axis as the channels, and the index of what has its shape then."""
-    index = x.index
-    last = np.moveaxis(index, axis, -1)
-    shape: Shape = (1, last.size // last.shape[-1], last.shape[-1])
-    if index.ndim == 4 and axis == 1 and len(index) == 1:
-        shape = (x.shape[2], x.shape[3], x.shape[1])
-    placed = np.moveaxis(np.arange(last.size).reshape(last.shape), -1, axis)
-    return b.arranged(x.tensor, last, shape), placed
-
-
-@operator("Softmax", unit="softmax", notes="along one axis", attributes=("axis",))
+@operator("Softmax", unit="softmax", notes="along one axis; a causal mask and one of valid tokens go with it",
+          attributes=("axis",))
 def softmax(b: Builder, op: Operation) -> None:
     x = b.value(op.inputs[0])
+    softmax_of(b, op, x)
+
+
+def softmax_of(b: Builder, op: Operation, x: Value, causal: bool = False, masked: bool = False) -> None:
+    """Softmax of the value, with the masks that belong to it."""
+    shape, axis = x.shape, op.attributes.get("axis", -1 if b.opset >= 13 else 1) % max(1, len(x.shape))
     if b.opset < 13:  # all axes from this one on
-        axis = op.attributes.get("axis", 1) % len(x.shape)
-        flat = Value(x.tensor, x.index.reshape(int(np.prod(x.shape[:axis])), -1))
-        tensor, placed = _along(b, flat, 1)
-    else:
-        tensor, placed = _along(b, x, op.attributes.get("axis", -1) % len(x.shape))
-    b.add(FloatSoftmax(op.name, (tensor,), op.outputs[0], source=op.source), placed.reshape(x.shape))
+        x, axis = Value(x.tensor, x.index.reshape(math.prod(shape[:axis]), -1)), 1
+    if (causal or masked) and x.shape[axis] != shape[-1]:
+        raise Unsupported("a mask is added to what it normalises along another axis than the last", "use the last axis")
+    found = rows(b, x, axis)
+    if causal:
+        height, width, _ = b.shapes[found.tensor]
+        row = found.places.reshape(shape[:-1]) // width
+        if height != shape[-2] or not np.array_equal(row, np.broadcast_to(np.arange(height), row.shape)):
+            raise Unsupported("a causal mask is added to rows that are not the queries", "export attention plainly")
+    b.add(FloatSoftmax(op.name, (found.tensor,), op.outputs[0], causal, masked, source=op.source),
+          found.index.reshape(shape))
 
 
 @operator("ArgMax", unit="vector", notes="along one axis, for an output of the network",
@@ -143,9 +122,10 @@ def softmax(b: Builder, op: Operation) -> None:
 def arg_max(b: Builder, op: Operation) -> None:
     x = b.value(op.inputs[0])
     axis = op.attributes.get("axis", 0) % len(x.shape)
-    tensor, _ = _along(b, x, axis)
-    kept = [length for place, length in enumerate(x.shape) if place != axis]
-    index = np.arange(int(np.prod(kept))).reshape(kept)
-    b.add(FloatArgMax(op.name, (tensor,), op.outputs[0], bool(op.attributes.get("select_last_index", 0)),
-                      source=op.source), np.expand_dims(index, axis) if op.attributes.get("keepdims", 1) else index)
+    found = rows(b, x, axis)
+    if not np.array_equal(found.order, np.arange(len(found.order))):
+        raise Unsupported("its input lies in another order", "leave out the Transpose or Reshape before it")
+    b.add(FloatArgMax(op.name, (found.tensor,), op.outputs[0], bool(op.attributes.get("select_last_index", 0)),
+                      source=op.source),
+          np.expand_dims(found.places, axis) if op.attributes.get("keepdims", 1) else found.places)
     b.indices.add(op.outputs[0])

@@ -36,7 +36,7 @@ def operator(*names: str, unit: str, notes: str = "", attributes: tuple[str, ...
 
 def operators_table() -> list[tuple[str, str, str, str]]:
     """(name, formats, unit, notes) of each accepted operator, by name."""
-    from . import elementwise, layers, moves, shapes  # noqa: F401  they enter their handlers
+    from . import elementwise, gathers, layers, moves, norms, shapes  # noqa: F401  they enter their handlers
 
     rows = [(row.name, row.formats, row.unit, row.notes) for row in OPERATORS.values()]
     return sorted([*rows, ("Constant", "any", "compiler", "and every node that reads constants only: computed here")])
@@ -47,7 +47,15 @@ ADVICE = {
     "PRelu": "use LeakyRelu",
     "LRN": "train with BatchNormalization",
     "InstanceNormalization": "train with BatchNormalization",
-    "LayerNormalization": "train with BatchNormalization",
+    "GroupQueryAttention": "export attention as MatMul and Softmax",
+    "Attention": "export attention as MatMul and Softmax, with an operator set of 22 or less",
+    "MultiHeadAttention": "export attention as MatMul and Softmax",
+    "Einsum": "write it as Transpose and MatMul",
+    "Where": "it is supported as a mask of scores right before their Softmax: causal, or of valid tokens",
+    "ReduceSum": "use ReduceMean, and multiply by the number of elements",
+    "CumSum": "compute positions when exporting, for a fixed number of tokens",
+    "GatherElements": "use Gather",
+    "GatherND": "use Gather",
     "GroupNormalization": "train with BatchNormalization",
     "QLinearConv": "export in QDQ format (QuantizeLinear, DequantizeLinear around float operators)",
     "QLinearMatMul": "export in QDQ format (QuantizeLinear, DequantizeLinear around float operators)",
@@ -55,5 +63,8 @@ ADVICE = {
     "MatMulInteger": "export in QDQ format (QuantizeLinear, DequantizeLinear around float operators)",
 }
 """What would help, for operators that are not accepted."""
+
+DOMAINS = {("com.microsoft", "SimplifiedLayerNormalization"), ("com.microsoft", "Gelu")}
+"""Operators of other sets than ONNX' own that are accepted."""
 
 OTHERWISE = "leave it out, or run this part on the host; `systolith operators` lists what is accepted"

@@ -29,8 +29,9 @@ class Reduction:
         return where if keep else where.squeeze(self.axes)
 
 
-def reduction(shape: tuple[int, ...], listed: Iterable[int]) -> Reduction | None:
-    """Over one or two axes, the batch of a tensor of rank 3 or 4 excepted; None for others."""
+def reduction(shape: tuple[int, ...], listed: Iterable[int], *, tall: bool = False) -> Reduction | None:
+    """Over one or two axes, the batch of a tensor of rank 3 or 4 excepted; None for others. One axis beside the
+    channels is the width, with `tall` the height."""
     rank = len(shape)
     axes = sorted({int(axis) % rank for axis in listed}) if rank else []
     free = [axis for axis in range(rank) if axis or rank < 3]
@@ -40,8 +41,10 @@ def reduction(shape: tuple[int, ...], listed: Iterable[int]) -> Reduction | None
     channel = next((axis for axis in ([1, 3, 2] if rank == 4 else free[::-1]) if axis not in axes), None)
     down = [axis for axis in free if axis != channel]
     ones = 2 - len(down)
-    sizes = [*(1,) * ones, *(shape[axis] for axis in down), 1 if channel is None else shape[channel]]
-    kernel = [*(1,) * ones, *(shape[axis] if axis in axes else 1 for axis in down)]
+    sizes = [shape[axis] for axis in down]
+    kernel = [shape[axis] if axis in axes else 1 for axis in down]
+    sizes, kernel = (each + ones * [1] if tall else ones * [1] + each for each in (sizes, kernel))
+    sizes.append(1 if channel is None else shape[channel])
     order = (*([0] if rank > 2 else []), *down, *([] if channel is None else [channel]))
     left = tuple(1 if axis in axes else length for axis, length in enumerate(shape))
     return Reduction(order, (sizes[0], sizes[1], sizes[2]), (kernel[0], kernel[1]), left, tuple(axes))

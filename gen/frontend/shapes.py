@@ -64,6 +64,14 @@ def squeeze(b: Builder, op: Operation) -> None:
         _alias(b, op, np.squeeze(x.index, axes))
 
 
+@operator("Expand", "Tile", unit="none", notes="before Add, Sub, Mul and a MatMul's second operand, which repeat it")
+def expand(b: Builder, op: Operation) -> None:
+    x = b.value(op.inputs[0])
+    given = tuple(b.constant(op.inputs[1], "shape" if op.kind == "Expand" else "repeats").tolist())
+    _alias(b, op, np.tile(x.index, given) if op.kind == "Tile" else
+           np.broadcast_to(x.index, np.broadcast_shapes(x.shape, given)))
+
+
 @operator("Transpose", unit="none", notes="moves data only where its reader needs another order", attributes=("perm",))
 def transpose(b: Builder, op: Operation) -> None:
     _alias(b, op, np.transpose(b.value(op.inputs[0]).index, op.attributes.get("perm")))

@@ -38,6 +38,8 @@ def run_passes(graph: FloatGraph, verify: bool = True) -> FloatGraph:
     graph.check()
     random = np.random.default_rng(zlib.crc32(graph.name.encode()))
     inputs = {name: random.standard_normal(graph.shapes[name]) for name in graph.inputs}
+    for name, entries in graph.entries().items():
+        inputs[name] = random.integers(entries, size=graph.shapes[name]).astype(np.float64)
     before = float_execute(graph, inputs) if verify else {}
     for rewrite in PASSES:
         changed = rewrite(graph)

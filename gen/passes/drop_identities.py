@@ -24,10 +24,11 @@ def drop_identities(graph: FloatGraph) -> FloatGraph:
     nodes: list[FloatNode] = []
     for old in graph.nodes:
         node = replace(old, inputs=tuple(alias.get(name, name) for name in old.inputs))
-        read = node.inputs[0]
-        if not _is_identity(graph, node):
+        if not node.inputs or not _is_identity(graph, node):
             nodes.append(node)
-        elif node.output not in graph.outputs:
+            continue
+        read = node.inputs[0]
+        if node.output not in graph.outputs:
             alias[node.output] = read
         elif read in graph.inputs or read in graph.outputs:
             nodes.append(FloatReshape(node.name, (read,), node.output, source=node.source))

@@ -17,7 +17,7 @@ def fuse(graph: FloatGraph, rule: Rule, *, keep_producer: bool = False) -> Float
     readers = graph.readers()
     nodes: dict[str, FloatNode] = {}
     for node in graph.nodes:
-        while (producer := nodes.get(node.inputs[0])) and len(node.inputs) == 1:
+        while len(node.inputs) == 1 and (producer := nodes.get(node.inputs[0])):
             if not keep_producer and readers[producer.output] != 1:
                 break
             merged = rule(graph, producer, node)
