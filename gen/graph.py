@@ -171,6 +171,8 @@ class Softmax(Node):
     """[256]: round(2**24 * exp(-beta * scale * d)) for d = 0 .. 255"""
     causal: bool = False
     """In row t only the first t + 1 channels take part; the others come out as 0."""
+    masked: bool = False
+    """The channels are tokens, of which there may be fewer than the graph has (`Graph.mask`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +210,14 @@ class Constant(Node):
 
     values: NDArray[np.integer[Any]]
     """of the output's shape and type"""
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding(Node):
+    """Rows of a table by number, int32 from 0 on: [rows, 1, 1] to [rows, 1, channels]."""
+
+    table: NDArray[np.integer[Any]]
+    """[entries, channels], of the output's type"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -399,6 +409,18 @@ class Graph:
     """What the user's file calls each input's shape, with the batch; `convention` has the order of the axes."""
     output_layouts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     convention: Convention = Convention()
+    mask: str = ""
+    """What the user's file calls the input that says how many tokens there are, the rows of tensors; "": as many as the
+    graph has."""
+
+    def entries(self) -> dict[str, int]:
+        """Inputs that are numbers of rows of tables, and how many rows these have at least."""
+        least: dict[str, int] = {}
+        for node in self.nodes:
+            if isinstance(node, Embedding):
+                name = node.inputs[0]
+                least[name] = min(least.get(name, len(node.table)), len(node.table))
+        return least
 
     def check(self) -> None:
         """Raises ValueError where a node reads what is not there yet, two write one tensor, or shapes disagree."""
@@ -452,6 +474,8 @@ def output_shape(node: Node, inputs: list[Tensor]) -> Shape | None:
         return (len(node.rows), len(node.columns), x[2])
     if isinstance(node, ArgMax):
         return (x[0], x[1], 1)
+    if isinstance(node, Embedding):
+        return (x[0], x[1], node.table.shape[1])
     if isinstance(node, Pool2D):
         return (*window_shape(x, node.kernel, node.strides, node.dilations, node.padding), x[2])
     if isinstance(node, Rescale):

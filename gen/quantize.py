@@ -25,8 +25,10 @@ from .float_graph import (
     FloatArgMax,
     FloatClamp,
     FloatConcat,
+    FloatConstant,
     FloatConv,
     FloatDepthwise,
+    FloatEmbedding,
     FloatFunction,
     FloatGraph,
     FloatMatMul,
@@ -37,6 +39,7 @@ from .float_graph import (
     FloatPool,
     FloatReshape,
     FloatResize,
+    FloatRotary,
     FloatSlice,
     FloatSoftmax,
     FloatTranspose,
@@ -48,8 +51,10 @@ from .graph import (
     Add,
     ArgMax,
     Concat,
+    Constant,
     Conv2D,
     DepthwiseConv2D,
+    Embedding,
     Graph,
     Lookup,
     MatMul,
@@ -60,6 +65,7 @@ from .graph import (
     Rescale,
     Reshape,
     Resize,
+    Rotary,
     Shape,
     Slice,
     Softmax,
@@ -97,7 +103,7 @@ def quantise(graph: FloatGraph, samples: Iterable[Sample], *, percentile: float 
             node = _same_scales(node, tensors, nodes)
         nodes.append(_scaled(node, [tensors[name] for name in node.inputs], tensors[node.output]))
     result = Graph(graph.name, graph.inputs, graph.outputs, tensors, tuple(nodes), dict(graph.input_layouts),
-                   dict(graph.output_layouts))
+                   dict(graph.output_layouts), mask=graph.mask)
     result.check()
     return result
 
@@ -121,8 +127,15 @@ def calibrate(graph: FloatGraph, samples: Iterable[Sample], *, histogram: bool =
     return observers
 
 
+def steps_of(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    """Real numbers as the tensor's integers: ties to even, saturated."""
+    info = np.iinfo(DTYPES[tensor.dtype])
+    steps = np.rint(np.asarray(values, np.float64) / tensor.scale) + tensor.zero_point
+    return np.clip(steps, info.min, info.max).astype(DTYPES[tensor.dtype])
+
+
 _NARROW = (FloatConv | FloatDepthwise | FloatTransposedConv | FloatMatMul | FloatMul | FloatFunction | FloatSoftmax
-           | FloatResize | FloatPad)
+           | FloatResize | FloatPad | FloatRotary)
 """What reads int8 only."""
 
 
@@ -184,6 +197,10 @@ def _scaled(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
 
 
 def _node(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
+    if isinstance(node, FloatConstant):
+        return Constant(node.name, (), node.output, steps_of(node.values, output), source=node.source)
+    if isinstance(node, FloatEmbedding):
+        return Embedding(node.name, node.inputs, node.output, steps_of(node.table, output), source=node.source)
     if isinstance(node, FloatReshape):
         return Reshape(node.name, node.inputs, node.output, source=node.source)
     if isinstance(node, FloatConv | FloatDepthwise | FloatTransposedConv):
@@ -204,6 +221,10 @@ def _node(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
         scale = node.scale * inputs[0].scale * inputs[1].scale / output.scale
         return MatMul(node.name, node.inputs, node.output, *quantise_scale(scale), inputs[0].shape[2],
                       node.transposed, SINGLE, *limits(-math.inf, math.inf, output), source=node.source)
+    if isinstance(node, FloatRotary):
+        multiplier, shift = shared_shift(*(inputs[0].scale * table.scale / output.scale for table in inputs[1:]))
+        return Rotary(node.name, node.inputs, node.output, multiplier, shift, SINGLE,
+                      *limits(-math.inf, math.inf, output), source=node.source)
     if isinstance(node, FloatNorm):
         x = inputs[0]
         parameters = quantise_norm(node.gamma, node.beta, output.scale)
@@ -231,7 +252,8 @@ def _simple(node: FloatNode, x: Tensor, output: Tensor) -> Node:
             values = np.asarray(node.function(real_of(x)), np.float32)
         return Lookup(node.name, node.inputs, node.output, rounded_table(values, output), source=node.source)
     if isinstance(node, FloatSoftmax):
-        return Softmax(node.name, node.inputs, node.output, softmax_table(x.scale), node.causal, source=node.source)
+        return Softmax(node.name, node.inputs, node.output, softmax_table(x.scale), node.causal, node.masked,
+                       source=node.source)
     if isinstance(node, FloatConcat):
         return Concat(node.name, node.inputs, node.output, node.axis, source=node.source)
     if isinstance(node, FloatSlice):

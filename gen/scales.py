@@ -7,7 +7,9 @@ from .float_graph import (
     FloatAdd,
     FloatArgMax,
     FloatConcat,
+    FloatConstant,
     FloatConv,
+    FloatEmbedding,
     FloatGraph,
     FloatMatMul,
     FloatMul,
@@ -71,7 +73,7 @@ def _keeps_scale(node: FloatNode) -> bool:
 
 
 _MOVES = FloatReshape | FloatSlice | FloatTranspose | FloatConcat
-_WIDE = FloatAdd | FloatConv | FloatMatMul | FloatMul | FloatNorm | FloatPool
+_WIDE = FloatAdd | FloatConstant | FloatConv | FloatEmbedding | FloatMatMul | FloatMul | FloatNorm | FloatPool
 """What can make int16."""
 SOFTMAX = 1 / 256, -128
 """Scale and zero point of what a Softmax makes."""
@@ -129,7 +131,7 @@ def tensors_of(graph: FloatGraph, ranges: dict[str, Range]) -> dict[str, Tensor]
     """The core graph's tensors: shape, type, scale and zero point."""
     group, _ = _scale_groups(graph)
     made = {node.output: node for node in graph.nodes}
-    wide = sixteen_bits(graph)
+    wide, entries = sixteen_bits(graph), graph.entries()
     # the array takes the second operand of a product without a zero point
     symmetric = {group[node.inputs[1]] for node in graph.nodes if isinstance(node, FloatMatMul)}
     tensors: dict[str, Tensor] = {}
@@ -142,7 +144,9 @@ def tensors_of(graph: FloatGraph, ranges: dict[str, Range]) -> dict[str, Tensor]
             scales = symmetric_scale(*ranges[name], dtype)
         tensors[name] = Tensor(name, graph.shapes[name], dtype, *scales)
         node = made.get(name)
-        if isinstance(node, FloatArgMax) or (isinstance(node, FloatReshape)
+        if name in entries:
+            tensors[name] = Tensor(name, graph.shapes[name], "int32")  # numbers of rows
+        elif isinstance(node, FloatArgMax) or (isinstance(node, FloatReshape)
                                              and tensors[node.inputs[0]].dtype == "int32"):
             tensors[name] = Tensor(name, graph.shapes[name], "int32")  # indices, perhaps in another shape
     return tensors

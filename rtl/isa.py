@@ -204,7 +204,8 @@ _MOVE = (
     (_u("block_bytes", _ADDR, "bytes of a block; a multiple of the memory's word"), _skip(8)),
     (_u("blocks", 16, "blocks, at least 1"),
      _u("take", SEMAPHORE_NUMBER_BITS, "semaphore of which 1 is taken before a block; 0: none"),
-     _u("give", SEMAPHORE_NUMBER_BITS, "semaphore to which 1 is given after a block; 0: none"), _skip(6)),
+     _u("give", SEMAPHORE_NUMBER_BITS, "semaphore to which 1 is given after a block; 0: none"),
+     _u("indexed", 1, "1: external blocks are named by numbers"), _skip(5)),
     (_u("step", _ADDR, "memory bytes from one block to the next"), _skip(8)),
     (_u("external_step", 32, "external bytes from one block to the next"),),
     (_u("ring", _ADDR, "where the ring starts"), _skip(8)),
@@ -212,8 +213,11 @@ _MOVE = (
 )
 MOVE_IN = InstructionType(
     "MOVE_IN", 0x10, "Copies blocks from external to unified memory. Block i goes to A + i * step, wrapped into the "
-    "ring where there is one; a block never lies across the ring's end.",
-    _unit("first block in memory; a multiple of the memory's word", "unused", "unused") + _MOVE)
+    "ring where there is one; a block never lies across the ring's end. Where `indexed` is 1 (on machines with "
+    "`activation_products`), it comes from external + n * external_step (modulo 2**32), n the 32-bit number at C + 4 * i "
+    "in the unified memory: rows of a table.",
+    _unit("first block in memory; a multiple of the memory's word", "unused",
+          "with `indexed`: numbers of the blocks; a multiple of 4") + _MOVE)
 MOVE_OUT = InstructionType("MOVE_OUT", 0x40, "Copies blocks from unified to external memory; fields as in MOVE_IN.",
                            _unit("first block in memory; a multiple of the memory's word", "unused", "unused") + _MOVE)
 

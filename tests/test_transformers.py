@@ -6,19 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from systolith.gen.errors import UserError
 from systolith.gen.float_graph import (
-    FloatAdd,
     FloatConcat,
     FloatConstant,
-    FloatEmbedding,
     FloatGraph,
     FloatMatMul,
     FloatNode,
     FloatNorm,
-    FloatPool,
     FloatRotary,
     FloatSlice,
     FloatSoftmax,
@@ -36,11 +32,9 @@ from tests.transformer_models import (
     heads,
     layer_norm,
     linear,
-    padding_mask,
     repeated,
     rms_norm,
     rotated,
-    self_attention,
     together,
 )
 

@@ -21,7 +21,7 @@ from systolith.rtl.config import Config
 from .places import Place
 from .program import HostRow
 
-FORMAT = 4
+FORMAT = 5
 _NODES = {kind.__name__: kind for kind in Node.__subclasses__()}
 
 
@@ -136,7 +136,7 @@ def _graph_to_json(graph: Graph, arrays: dict[str, np.ndarray[Any, Any]]) -> dic
     return {"name": graph.name, "inputs": graph.inputs, "outputs": graph.outputs, "nodes": nodes,
             "tensors": [dataclasses.asdict(t) for t in graph.tensors.values()],
             "input_layouts": graph.input_layouts, "output_layouts": graph.output_layouts,
-            "convention": dataclasses.asdict(graph.convention)}
+            "convention": dataclasses.asdict(graph.convention), "mask": graph.mask}
 
 
 def _tuple(value: Any) -> Any:
@@ -154,7 +154,7 @@ def _graph_from_json(entry: dict[str, Any], arrays: Any) -> Graph:
                  {t.name: t for t in tensors}, tuple(nodes),
                  {k: tuple(v) for k, v in entry["input_layouts"].items()},
                  {k: tuple(v) for k, v in entry["output_layouts"].items()},
-                 core.Convention(**{k: _tuple(v) for k, v in entry["convention"].items()}))
+                 core.Convention(**{k: _tuple(v) for k, v in entry["convention"].items()}), entry["mask"])
 
 
 def _pool(values: dict[str, Any]) -> Pool:

@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from systolith.gen.graph import Concat, Constant, Slice, Tensor, Transpose
+from systolith.gen.errors import UserError
+from systolith.gen.graph import Concat, Constant, Embedding, Slice, Tensor, Transpose
 from systolith.gen.schedule.blocks import Block
 from systolith.rtl import isa
 
@@ -35,6 +36,29 @@ def plan_constant(network: Network, tag: int, node: Constant) -> NodePlan:
     blocks = network.row_blocks(out) if out.bytes // out.shape[0] % network.config.word_bytes == 0 else [
         Block(0, 0, out.shape[0], out.shape[1])]  # whole words only
     return pieces_of(network, plan, tag, emit, lambda block: [], blocks)
+
+
+def plan_embedding(network: Network, tag: int, node: Embedding) -> NodePlan:
+    """Rows of a table in external memory, moved in by number."""
+    config, out, (name,) = network.config, network.tensor(node.output), node.inputs
+    what, row = node.source or node.name, out.channel_bytes
+    if not config.external_bytes or not config.activation_products:
+        raise UserError(f"{what}: the table of an embedding lies in external memory and is read by number, which "
+                        f"{config.name} cannot; set external_bytes=8 and activation_products=1")
+    if row % config.word_bytes:
+        raise UserError(f"{what}: rows of {row} bytes are no whole words of the memory ({config.word_bytes} bytes); pad "
+                        "the table")
+    plan = NodePlan(node, "move_in", node.output, make_weights=lambda: node.table.tobytes())
+
+    def emit(e: Emitter, block: Block) -> None:
+        numbers, place = e.place(name), e.place(node.output)
+        for y, height in place.runs(block.y, block.end):
+            done = e.program.add(
+                isa.MOVE_IN, numbers.regions(y, y + height), place.regions(y, y + height), tag=tag, a=place.at(y),
+                c=numbers.at(y), blocks=height, indexed=1, external=e.external(tag), block_bytes=row, step=place.row,
+                external_step=row)
+            e.wrote(done, node.output, Block(y, 0, height, block.width))
+    return pieces_of(network, plan, tag, emit, lambda block: [(name, block.y, block.end)])
 
 
 def plan_slice(network: Network, tag: int, node: Slice) -> NodePlan:

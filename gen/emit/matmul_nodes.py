@@ -84,5 +84,5 @@ def _check(network: Network, node: MatMul) -> None:
     size = b.shape[1] * b.shape[2] // node.sizes(a.shape, b.shape, network.tensor(node.output).shape)[1]
     if size % config.word_bytes:
         raise UserError(f"{what} reads heads of {size} channels; they must be multiples of {config.word_bytes}")
-    if not all(network.whole_pixels(name) for name in (a.name, b.name, node.output)):
+    if not all(network.tensor(name).shape[1] == 1 or network.whole_pixels(name) for name in (a.name, b.name, node.output)):
         raise UserError(f"{what} takes whole rows; make its operands tensors of their own")

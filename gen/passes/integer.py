@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from systolith.gen.graph import DTYPES, Graph
-from systolith.sim.golden.execute import execute
+from systolith.gen.graph import Graph
+from systolith.sim.golden.execute import execute, random_inputs
 
 from . import PassError
 from .constant_channels import constant_channels
@@ -21,9 +21,7 @@ def run_integer_passes(graph: Graph) -> Graph:
         if changed is graph:
             continue
         changed.check()
-        random = np.random.default_rng(1)
-        inputs = {name: random.integers(-128, 128, graph.tensors[name].shape).astype(DTYPES[graph.tensors[name].dtype])
-                  for name in graph.inputs}
+        inputs = random_inputs(graph)
         before, after = execute(graph, inputs), execute(changed, inputs)
         for name in graph.outputs:
             if not np.array_equal(before[name], after[name]):

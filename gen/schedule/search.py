@@ -18,7 +18,7 @@ from systolith.rtl.config import Config
 from .estimate import estimate
 from .memory import Buffer, lower_bound
 from .packing import Packing
-from .schedule import Schedule, Stripes, schedule
+from .schedule import Stripes, schedule
 from .streams import Crossings, pages_in_use, stream_of, streamable
 
 _LONGEST = 24

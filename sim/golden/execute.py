@@ -14,6 +14,7 @@ from systolith.gen.graph import (
     Constant,
     Conv2D,
     DepthwiseConv2D,
+    Embedding,
     Feed,
     Graph,
     Lookup,
@@ -111,10 +112,15 @@ def _input(graph: Graph, name: str, array: Array, *, batch: bool) -> Array:
     kind, order = np.dtype(DTYPES[tensor.dtype]), graph.convention.order
     if array.dtype == np.uint8 and name in graph.convention.unsigned:
         array = (array ^ 0x80).view(np.int8)
+    entries = graph.entries().get(name)
+    if entries is not None and array.dtype.kind in "iu":
+        array = _numbers(name, array, entries).astype(kind)
     integers = array.dtype == kind
     if not integers and array.dtype.kind != "f":
         # pixels of 0 to 255, say, are real values, not the network's integers
         own = "uint8" if name in graph.convention.unsigned else kind
+        if entries is not None:
+            raise UserError(f"input {name!r} must be integers from 0 to {entries - 1}, not {array.dtype}")
         raise UserError(f"input {name!r} must be floats, or {own} with the network's own integers, not {array.dtype}")
     if integers and given == tensor.shape:
         core = array
@@ -131,6 +137,15 @@ def _input(graph: Graph, name: str, array: Array, *, batch: bool) -> Array:
     return core
 
 
+def _numbers(name: str, array: Array, entries: int) -> Array:
+    """Numbers of rows of a table; UserError for one that it does not have."""
+    wrong = np.argwhere((array < 0) | (array >= entries))
+    if len(wrong):
+        place = tuple(wrong[0].tolist())
+        raise UserError(f"input {name!r} is {array[place]} at {list(place)}; its table has entries 0 to {entries - 1}")
+    return array
+
+
 def dequantise_output(graph: Graph, name: str, array: Array) -> NDArray[np.float32]:
     """Output `name` as real values in the file's layout; a batch [N, height, width, channels] gives [N, ...]."""
     if name not in graph.outputs:
@@ -143,6 +158,8 @@ def apply(node: Node, inputs: list[Array], tensors: list[Tensor], output: Tensor
     """What the node makes of its inputs (whose tensors are given), in the output's type."""
     if isinstance(node, Constant):
         return node.values
+    if isinstance(node, Embedding):
+        return node.table[inputs[0][..., 0]]
     x, zero_in, zero_out = inputs[0], tensors[0].zero_point, output.zero_point
     if isinstance(node, Feed | Pack | Unpack):
         return x
@@ -258,9 +275,10 @@ def execute_batch(graph: Graph, inputs: dict[str, Array], *, chunk: int = 64) ->
 def random_inputs(graph: Graph, seed: int = 1) -> dict[str, Array]:
     """Seeded integer inputs [height, width, channels]."""
     random = np.random.default_rng(seed)
-    out = {}
+    out, entries = {}, graph.entries()
     for name in graph.inputs:
         tensor = graph.tensors[name]
         info = np.iinfo(DTYPES[tensor.dtype])
-        out[name] = random.integers(info.min, info.max + 1, tensor.shape, DTYPES[tensor.dtype])
+        low, high = (0, entries[name]) if name in entries else (info.min, info.max + 1)
+        out[name] = random.integers(low, high, tensor.shape, DTYPES[tensor.dtype])
     return out

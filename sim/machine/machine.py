@@ -202,7 +202,14 @@ class Machine:
     def _move(self, instruction: Instruction, inward: bool) -> Iterator[bool]:
         i = instruction
         address, external = i.a, i.external
-        for _ in range(i.blocks):
+        if i.indexed and not (inward and self.config.activation_products):
+            raise MachineError(f"ILLEGAL_OPERAND: {i.kind.name} by numbers on a machine that has none")
+        if i.indexed and i.c % 4:
+            raise MachineError(f"ILLEGAL_OPERAND: numbers of blocks at {i.c:#x}")
+        for block in range(i.blocks):
+            if i.indexed:
+                number = int(self.memory[self._range(i.c + 4 * block, 4)].view("<u4")[0])
+                external = i.external + number * i.external_step & 0xFFFFFFFF
             yield from self._take("move_in" if inward else "move_out", i.take, 1)
             inside = self._range(address, i.block_bytes)
             if external + i.block_bytes > self.external.size:
