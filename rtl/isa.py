@@ -369,7 +369,11 @@ SOFTMAX_ELEMS, SOFTMAX_ENTRIES, SOFTMAX_ENTRY_BITS = 4096, 256, 25
 
 SOFTMAX = InstructionType(
     "SOFTMAX", 0x60,
-    f"""Softmax of each of `rows` rows of `elems` int8 values.
+    f"""Softmax of each of `rows` rows of `elems` int8 values, or of the first ones of each row.
+
+In row i the first min(elems, valid + floor(i / group) * valid_step) elements take part: all of them where `valid` is
+0, and at most `valid_limit` where that is not 0; a `group` of 0 counts as 1. The others count neither for max nor for
+S, and have E = 0. A causal mask over rows of [tokens, heads] is valid = first token + 1, valid_step = 1, group = heads.
 
 For each row: d = max - x (0 to 255), E = table[d], S = the sum of E over the row (at most 2**36), L = floor(log2 S),
 r = floor((2**(L + 25) / S + 1) / 2) (2**(L + 24) / S, rounded, ties upwards), and
@@ -381,6 +385,10 @@ docs/numerics.md.""",
         (_u("rows", 16, "rows, at least 1"), _u("elems", 16, f"elements of a row, 1 to {SOFTMAX_ELEMS}")),
         (_u("a_row", _ADDR, "bytes from one input row to the next"), _skip(8)),
         (_u("c_row", _ADDR, "bytes from one output row to the next"), _skip(8)),
+        (_u("valid", 16, "elements of row 0 that take part; 0: all of every row"),
+         _u("valid_step", 16, "how many more take part in each further group of rows")),
+        (_u("group", 16, "rows of a group; 0 counts as 1"),
+         _u("valid_limit", 16, "how many take part at most; 0: no limit")),
     ))
 
 NORM_ELEMS = 2048

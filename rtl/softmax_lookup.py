@@ -22,7 +22,7 @@ class Place(data.Struct):
 
 
 def entries(lanes: int) -> data.StructLayout:
-    """The table's entries for a chunk; 0 for what lies past the row's end."""
+    """The table's entries for a chunk; 0 for what takes no part."""
     return data.StructLayout({"place": Place, "values": SOFTMAX_ENTRY_BITS * lanes})
 
 
@@ -59,8 +59,8 @@ class RowLookup(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes, given = self._lanes, self.i.payload
-        at, begun, table = Signal.like(self.read), Signal(), Signal()
-        end = at[:-1] == given.end
+        at, begun, past, table = Signal.like(self.read), Signal(), Signal(), Signal()
+        end, valid_end = at[:-1] == given.end, at[:-1] == given.valid_end
         m.d.comb += [
             self.read.eq(at),
             self.reads.valid.eq(self.i.valid & self.enable),
@@ -68,7 +68,7 @@ class RowLookup(wiring.Component):
             self.i.ready.eq(self.enable & end),
         ]
         with m.If(self.reads.valid):
-            m.d.sync += [at.eq(at + 1), begun.eq(~end)]
+            m.d.sync += [at.eq(at + 1), begun.eq(~end), past.eq((past | valid_end) & ~end)]
             with m.If(end & given.final):
                 m.d.sync += table.eq(~table)
         place = self.reads
@@ -80,7 +80,8 @@ class RowLookup(wiring.Component):
         keep = [Signal(lanes, name=f"keep_{stage}", reset_less=True) for stage in range(1, 5)]
         maximum = [Signal(signed(8), name=f"maximum_{stage}", reset_less=True) for stage in range(1, 3)]
         tables = [Signal(name=f"table_{stage}", reset_less=True) for stage in range(1, 4)]
-        m.d.sync += [keep[0].eq(Mux(end, given.keep, ~0)), maximum[0].eq(given.maximum), tables[0].eq(table)]
+        m.d.sync += [keep[0].eq(Mux(past, 0, Mux(valid_end, given.keep, ~0))), maximum[0].eq(given.maximum),
+                     tables[0].eq(table)]
         for chain in (keep, maximum, tables):
             m.d.sync += [after.eq(before) for before, after in zip(chain, chain[1:], strict=False)]
         values = Signal(8 * lanes, reset_less=True)

@@ -11,7 +11,7 @@ class RowMaximum(wiring.Component):
     """Puts chunks into the buffer, one after the other round and round, and announces rows that are in it.
 
     A chunk a cycle while the buffer has room and fewer than `depth` rows wait. A row is announced
-    log2(lanes) + 3 cycles after its last chunk came.
+    log2(lanes) + 3 cycles after its last chunk came. Of its first chunk at least one value takes part.
 
     Parameters
     ----------
@@ -61,7 +61,9 @@ class RowMaximum(wiring.Component):
         marks = data.StructLayout({"valid": 1, "last": 1, "row": row(self._lanes)})
         mark = Signal(marks, name="mark_0")
         m.d.sync += [mark.valid.eq(enters), mark.last.eq(given.last), mark.row.end.eq(place),
-                     mark.row.keep.eq(given.keep), mark.row.final.eq(given.final)]
+                     mark.row.final.eq(given.final)]
+        with m.If(enters & given.keep[0]):  # otherwise none of them takes part: the chunk before stays the last
+            m.d.sync += [mark.row.valid_end.eq(place), mark.row.keep.eq(given.keep)]
         level = [Signal(signed(8), name=f"value_{lane}", reset_less=True) for lane in range(self._lanes)]
         m.d.sync += [value.eq(Mux(given.keep[lane], given.values[8 * lane:8 * lane + 8].as_signed(), -128))
                      for lane, value in enumerate(level)]

@@ -26,6 +26,17 @@ class Run(data.Struct):
     final: unsigned(1)
 
 
+class RowLengths(data.Struct):
+    """How many elements of rows take part, row by row: `valid` of the first, `step` more in each further `group` rows
+    (at least 1), up to `most`; `room` = most - valid."""
+
+    valid: unsigned(SOFTMAX_ELEMS.bit_length())
+    most: unsigned(SOFTMAX_ELEMS.bit_length())
+    room: unsigned(SOFTMAX_ELEMS.bit_length())
+    step: unsigned(16)
+    group: unsigned(16)
+
+
 def check_sizes(word_bytes: int, lanes: int) -> None:
     """Raises ValueError where a softmax unit cannot have these sizes."""
     if not 4 <= word_bytes <= 128 or word_bytes & (word_bytes - 1):
@@ -37,7 +48,7 @@ def check_sizes(word_bytes: int, lanes: int) -> None:
 
 
 def chunk(lanes: int) -> data.StructLayout:
-    """`lanes` neighbours of a row, signed bytes; those without their bit in `keep` lie past its end.
+    """`lanes` neighbours of a row, signed bytes; those without their bit in `keep` take no part.
 
     `last`: the row ends with it; `final`: all rows of the instruction do."""
     return data.StructLayout({"values": 8 * lanes, "keep": lanes, "last": 1, "final": 1})
@@ -54,9 +65,10 @@ def buffer_write(lanes: int) -> data.StructLayout:
 
 
 def row(lanes: int) -> data.StructLayout:
-    """A row in the buffer: its largest value, the place of its last chunk and which values of that count;
-    `final`: the instruction's last."""
-    return data.StructLayout({"maximum": signed(8), "end": place_bits(lanes), "keep": lanes, "final": 1})
+    """A row in the buffer: its largest value, the places of its last chunk and of the last of which values take part,
+    and which of that these are; `final`: the instruction's last."""
+    return data.StructLayout({"maximum": signed(8), "end": place_bits(lanes), "valid_end": place_bits(lanes),
+                              "keep": lanes, "final": 1})
 
 
 class RowWalk(wiring.Component):

@@ -72,7 +72,7 @@ class ScaleLane(wiring.Component):
 
 
 def outputs(lanes: int) -> data.StructLayout:
-    """A chunk of outputs, bytes; those past the row's end have no meaning."""
+    """A chunk of outputs, bytes: -128 for what takes no part."""
     return data.StructLayout({"place": Place, "values": 8 * lanes})
 
 

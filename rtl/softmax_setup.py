@@ -1,11 +1,12 @@
-"""Before a SOFTMAX instruction runs: is it legal."""
+"""Before a SOFTMAX instruction runs: is it legal, and how many elements take part."""
 
-from amaranth import Cat, Module, Signal, unsigned
-from amaranth.lib import stream, wiring
+from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import ADDRESS_BITS
 from .isa import SOFTMAX, SOFTMAX_ELEMS
+from .softmax_rows import RowLengths
 
 
 class SoftmaxSetup(wiring.Component):
@@ -20,6 +21,7 @@ class SoftmaxSetup(wiring.Component):
     Members
     -------
     i: instructions. table: addresses of the tables of those that are legal. o: those that are legal.
+    lengths: of the rows of the one on `o`.
     busy: an instruction is here. error: see above.
     """
 
@@ -29,6 +31,7 @@ class SoftmaxSetup(wiring.Component):
             "i": In(stream.Signature(SOFTMAX.layout())),
             "table": Out(stream.Signature(unsigned(ADDRESS_BITS))),
             "o": Out(stream.Signature(SOFTMAX.layout())),
+            "lengths": Out(RowLengths),
             "busy": Out(1),
             "error": Out(1),
         })
@@ -39,6 +42,7 @@ class SoftmaxSetup(wiring.Component):
         legal = Cat(i.rows != 0, i.elems != 0, i.elems <= SOFTMAX_ELEMS, i.b % self._word_bytes == 0).all()
         table = Signal(ADDRESS_BITS, reset_less=True)
         m.d.comb += [self.o.payload.eq(i), self.table.payload.eq(table)]
+        self._measure(m, i)
         with m.If(self.table.ready):
             m.d.sync += self.table.valid.eq(0)
         with m.FSM() as fsm:
@@ -61,3 +65,17 @@ class SoftmaxSetup(wiring.Component):
                 m.d.comb += self.error.eq(1)
         m.d.comb += self.busy.eq(~fsm.ongoing("idle"))
         return m
+
+    def _measure(self, m: Module, i: data.View) -> None:
+        """Two cycles after an instruction came, `lengths` is what it says."""
+        most = Signal.like(self.lengths.valid, reset_less=True)
+        limited = (i.valid_limit != 0) & (i.valid_limit < i.elems)
+        whole = (i.valid == 0) | (i.valid >= most)
+        m.d.sync += most.eq(Mux(limited, i.valid_limit, i.elems))
+        m.d.comb += [
+            self.lengths.valid.eq(Mux(whole, most, i.valid)),
+            self.lengths.most.eq(most),
+            self.lengths.room.eq(Mux(whole, 0, most - i.valid)),
+            self.lengths.step.eq(i.valid_step),
+            self.lengths.group.eq(Mux(i.group == 0, 1, i.group)),
+        ]

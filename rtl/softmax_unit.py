@@ -1,6 +1,6 @@
 """The softmax unit: executes SOFTMAX instructions."""
 
-from amaranth import Module, Value, unsigned
+from amaranth import Cat, Module, Value, unsigned
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
@@ -10,11 +10,12 @@ from .issue import Issue
 from .ports import MemoryReadPort, MemoryWritePort, unit_members
 from .skid import Skid
 from .softmax_lookup import RowLookup
+from .softmax_mask import RowMask
 from .softmax_maximum import RowMaximum
 from .softmax_pack import RowPack
 from .softmax_reader import RowReader
 from .softmax_reciprocal import Reciprocal
-from .softmax_rows import Rows, RowWalk, check_sizes, row
+from .softmax_rows import RowLengths, Rows, RowWalk, check_sizes, row
 from .softmax_scale import RowScale
 from .softmax_setup import SoftmaxSetup
 from .softmax_sum import Normal, RowSum
@@ -85,6 +86,7 @@ class SoftmaxUnit(wiring.Component):
         connect(m, flipped(self.read.response), port.port.response)
         connect(m, writer.write, flipped(self.write))
         connect(m, writer.give, flipped(self.give))
+        m.submodules.mask = self._mask = RowMask(lanes)
         self._begin(m, setup, reader, writer)
         works = self._passes(m, reader, tables, writer)
         writes = self.write.request.valid  # not whether it is granted: that comes late in the cycle
@@ -100,20 +102,19 @@ class SoftmaxUnit(wiring.Component):
         return m
 
     def _begin(self, m: Module, setup: SoftmaxSetup, reader: RowReader, writer: VectorWriter) -> None:
-        """An instruction goes to the reader and the writer's lists in the same cycle."""
+        """An instruction goes to the reader, the mask and the writer's lists in the same cycle."""
         m.submodules.stores = stores = StreamFifo(Rows, SLOTS)
+        m.submodules.lengths = lengths = StreamFifo(RowLengths, SLOTS)
+        connect(m, lengths.o, self._mask.lengths)
         m.submodules.store_walk = walk = RowWalk(self._word_bytes)
         connect(m, stores.o, walk.i)
         m.d.comb += [writer.stores.payload[name].eq(walk.o.payload[name]) for name in ("address", "count", "final")]
         m.d.comb += [writer.stores.valid.eq(walk.o.valid), walk.o.ready.eq(writer.stores.ready)]
-        i = setup.o.payload
-        m.d.comb += [
-            reader.i.valid.eq(setup.o.valid & stores.i.ready & writer.open.ready),
-            stores.i.valid.eq(setup.o.valid & reader.i.ready & writer.open.ready),
-            writer.open.valid.eq(setup.o.valid & reader.i.ready & stores.i.ready),
-            setup.o.ready.eq(reader.i.ready & stores.i.ready & writer.open.ready),
-            writer.open.payload.tag.eq(i.tag),
-        ]
+        i, takers = setup.o.payload, [reader.i, lengths.i, stores.i, writer.open]
+        m.d.comb += [taker.valid.eq(setup.o.valid & Cat(other.ready for other in takers if other is not taker).all())
+                     for taker in takers]
+        m.d.comb += [setup.o.ready.eq(Cat(taker.ready for taker in takers).all()),
+                     lengths.i.payload.eq(setup.lengths), writer.open.payload.tag.eq(i.tag)]
         for part, base, pitch in ((reader.i.payload, i.a, i.a_row), (stores.i.payload, i.c, i.c_row)):
             m.d.comb += [part.base.eq(base), part.pitch.eq(pitch), part.rows.eq(i.rows), part.elems.eq(i.elems)]
         m.d.comb += [writer.open.payload.signals[name].eq(i[name])
@@ -132,7 +133,8 @@ class SoftmaxUnit(wiring.Component):
         m.submodules.scale = scale = RowScale(lanes)
         # A word a chunk at worst: then there must be places for as many as are under way in the pipeline.
         m.submodules.pack = pack = RowPack(self._word_bytes, lanes, 16 if lanes < self._word_bytes else 32)
-        connect(m, reader.o, maximum.i)
+        connect(m, reader.o, self._mask.i)
+        connect(m, self._mask.o, maximum.i)
         connect(m, maximum.o, second.i)
         connect(m, pack.o, writer.words)
         for lookup in (second, third):

@@ -107,6 +107,7 @@ class Cases:
         f |= {name: value for name, value in fixed.items() if name in SOFTMAX.fields}
         if rng.random() < 0.2 and "a" not in fixed:
             f["c"], f["c_row"] = f["a"], f["a_row"]
+        f |= {name: value for name, value in self._mask(elems).items() if name not in fixed}
         for name in ("wait0", "wait1", "signal0", "signal1"):
             if rng.random() < 0.3 and name not in fixed:
                 f |= {name: rng.randrange(16), f"{name}_count": rng.randrange(4)}
@@ -116,6 +117,15 @@ class Cases:
             at = (f["a"] + row * f["a_row"]) % (1 << 24)
             self.memory[at:at + elems] = make_row(fixed.get("row") or rng.choice(ROWS), elems, self.numbers).view("u1")
         return SOFTMAX(**f)
+
+    def _mask(self, elems: int) -> dict[str, int]:
+        """Fields that say what takes part: often all of it."""
+        rng = self.rng
+        limit = rng.choice((0, 0, 1, rng.randint(1, elems), rng.randrange(1 << 16)))
+        if rng.random() < 0.3:
+            return {"valid_limit": limit}
+        return {"valid": rng.choice((0, 1, rng.randint(1, elems), rng.randrange(1 << 16))), "group": rng.randrange(4),
+                "valid_step": rng.choice((0, 1, rng.randint(0, elems), rng.randrange(1 << 16))), "valid_limit": limit}
 
     def _take(self, count: int) -> int:
         at = self.free

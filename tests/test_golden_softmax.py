@@ -6,14 +6,14 @@ from numpy.typing import NDArray
 
 from systolith.rtl.isa import SOFTMAX, SOFTMAX_ELEMS, Instruction
 from systolith.sim.golden.operators import softmax
-from systolith.sim.golden.softmax import execute_softmax
+from systolith.sim.golden.softmax import execute_softmax, row_lengths
 from tests.softmax_cases import ROWS, TABLES, Cases, exponential, make_row, make_table
 
 
-def _literally(row: list[int], table: list[int]) -> list[int]:
+def _literally(row: list[int], table: list[int], valid: int = 4096) -> list[int]:
     """The formula of `rtl/isa.py` in Python's integers."""
-    largest = max(row)
-    e = [table[largest - x] for x in row]
+    largest = max(row[:valid])
+    e = [table[largest - x] if number < valid else 0 for number, x in enumerate(row)]
     s = sum(e)
     if s == 0:
         return [-128] * len(row)
@@ -86,7 +86,9 @@ def _check(i: Instruction, memory: NDArray[np.uint8]) -> None:
     for row in range(i.rows):
         at = [(base + row * pitch) % (1 << 24) for base, pitch in ((i.a, i.a_row), (i.c, i.c_row))]
         values = memory[at[0]:at[0] + i.elems].view(np.int8).tolist()
-        expected[at[1]:at[1] + i.elems] = [value % 256 for value in _literally(values, table)]
+        valid = i.valid + row // max(1, i.group) * i.valid_step if i.valid else i.elems
+        valid = min(valid, i.valid_limit) if i.valid_limit else valid
+        expected[at[1]:at[1] + i.elems] = [value % 256 for value in _literally(values, table, valid)]
     execute_softmax(i, memory, 8)
     np.testing.assert_array_equal(memory, expected)
 
@@ -96,6 +98,32 @@ def test_instructions() -> None:
     program = cases.program(*cases.random_shapes(20))
     for instruction in program.instructions:
         _check(instruction, program.memory)
+
+
+def test_valid_lengths() -> None:
+    """What does not take part has no influence, and comes out as -128; one element alone is certain."""
+    numbers = np.random.default_rng(6)
+    x, table = numbers.integers(-128, 128, (4, 3, 20)).astype(np.int8), exponential(0.02)
+    valid = numbers.integers(1, 21, (4, 3))
+    valid[0, 0] = 1
+    out = softmax(x, table, valid)
+    for at in np.ndindex(4, 3):
+        assert (out[at][valid[at]:] == -128).all()
+        np.testing.assert_array_equal(out[at][:valid[at]], softmax(x[at][:valid[at]], table))
+        assert out[at].tolist() == _literally(x[at].tolist(), table.tolist(), valid[at])
+    assert out[0, 0, 0] == 127
+    np.testing.assert_array_equal(softmax(x, table, np.array(7)), softmax(x, table, np.full((4, 3), 7)))
+
+
+def test_causal_mask() -> None:
+    """Rows of [tokens, heads]: token t sees the first t + 1 of them, from token 5 on in a block."""
+    i = SOFTMAX(rows=12, elems=9, valid=6, valid_step=1, group=3)
+    assert row_lengths(i).tolist() == [6] * 3 + [7] * 3 + [8] * 3 + [9] * 3
+    for fields, lengths in (({"valid": 0, "valid_step": 3}, [9] * 12), ({"valid_limit": 4}, [4] * 12),
+                            ({"valid": 1, "valid_step": 4, "group": 0}, [1, 5, *[9] * 10]),
+                            ({"valid": 0, "valid_limit": 2, "valid_step": 7}, [2] * 12),
+                            ({"valid": 65535, "valid_step": 65535, "group": 1}, [9] * 12)):
+        assert row_lengths(SOFTMAX(**i.values | fields)).tolist() == lengths, fields
 
 
 def test_addresses_wrap_and_high_bits_do_not_count() -> None:

@@ -79,16 +79,18 @@ def test_maxima(lanes: int) -> None:
     chunks, wanted, end = [], [], -1
     for number in range(30):
         elems = int(numbers.choice([1, 5, 60, 700])) if number < 20 else 1  # at last many short ones at once
+        valid = int(numbers.choice([1, elems, numbers.integers(1, elems + 1)]))
         row = numbers.integers(-128, numbers.integers(-127, 129), elems)
-        end += -(-elems // lanes)
+        begin, end = end + 1, end + -(-elems // lanes)
         for start in range(0, elems, lanes):
             part = row[start:start + lanes]
             noise = numbers.integers(0, 256, lanes - len(part))  # past the end: must not count
             values = [*(part % 256).tolist(), *noise.tolist()]
-            chunks.append({"values": int.from_bytes(bytes(values), "little"), "keep": (1 << len(part)) - 1,
+            chunks.append({"values": int.from_bytes(bytes(values), "little"),
+                           "keep": (1 << min(lanes, max(0, valid - start))) - 1,
                            "last": start + lanes >= elems, "final": start + lanes >= elems and number % 7 == 6})
-        wanted.append({"maximum": int(row.max()), "end": end % depth, "keep": chunks[-1]["keep"],
-                       "final": chunks[-1]["final"]})
+        wanted.append({"maximum": int(row[:valid].max()), "end": end % depth, "final": chunks[-1]["final"],
+                       "valid_end": (begin + (valid - 1) // lanes) % depth, "keep": (1 << (valid - 1) % lanes + 1) - 1})
     dut = RowMaximum(lanes)
     written, read = [], 0
 

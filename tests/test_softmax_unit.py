@@ -108,9 +108,38 @@ def test_outputs_in_place() -> None:
     run(program, 8, 4, often=0.1)
 
 
-def _cycles(rows: int, elems: int, word_bytes: int, lanes: int) -> int:
+@pytest.mark.parametrize("fields", [
+    {"valid": 1, "valid_step": 0}, {"valid": 1, "valid_step": 1, "group": 1}, {"valid": 7, "valid_step": 1, "group": 3},
+    {"valid": 2, "valid_step": 9, "group": 2, "valid_limit": 17}, {"valid": 0, "valid_step": 1, "valid_limit": 5},
+    {"valid": 40, "valid_step": 65535}, {"valid": 65535}, {"valid": 4, "valid_step": 4, "group": 0},
+], ids=str)
+@pytest.mark.parametrize("word_bytes, lanes", [(8, 4), (16, 16), (8, 1)])
+def test_valid_lengths(fields: dict[str, int], word_bytes: int, lanes: int) -> None:
+    """Masks of one instruction after another, the next one's rows right behind."""
+    cases = Cases(len(str(fields)), word_bytes)
+    none = dict.fromkeys(("valid", "valid_step", "group", "valid_limit"), 0)
+    program = Program([cases.instruction(13, 41, **none | fields), cases.instruction(3, 12, **none),
+                       cases.instruction(9, 8, **none | fields)], cases.memory)
+    run(program, word_bytes, lanes, seed=lanes, often=0.1)
+
+
+@pytest.mark.parametrize("valid", [1, 700, 1365, 2048])
+def test_valid_lengths_of_long_rows(valid: int) -> None:
+    """Places go round the buffer; rows end far behind what takes part."""
+    cases = Cases(valid, 16)
+    shapes = [cases.instruction(4, elems, valid=valid, valid_step=11, group=1, valid_limit=0) for elems in (1400, 2049)]
+    run(Program(shapes, cases.memory), 16, 16, seed=valid, often=0.05)
+
+
+def test_masked_outputs_in_place() -> None:
+    cases = Cases(12, 8)
+    run(Program([cases.instruction(9, 37, a=4099, a_row=40, c=4099, c_row=40, valid=3, valid_step=2, group=2,
+                                   valid_limit=9)], cases.memory), 8, 4, often=0.1)
+
+
+def _cycles(rows: int, elems: int, word_bytes: int, lanes: int, **fields: int) -> int:
     cases = Cases(rows, word_bytes)
-    return run(cases.program((rows, elems), wait0=0, wait1=0), word_bytes, lanes, often=0)["cycles"]
+    return run(cases.program((rows, elems), wait0=0, wait1=0, **fields), word_bytes, lanes, often=0)["cycles"]
 
 
 @pytest.mark.parametrize("word_bytes, lanes, elems, each", [
@@ -121,6 +150,7 @@ def test_cycles_a_row(word_bytes: int, lanes: int, elems: int, each: int) -> Non
     """max(ceil(elems / lanes), 15) a row; the table and the pipeline's length come once."""
     few, many = (12, 20) if elems < 100 else (4, 7)
     start = _cycles(few, elems, word_bytes, lanes)
+    assert start == _cycles(few, elems, word_bytes, lanes, valid=2, valid_step=3, group=2, valid_limit=60)
     assert _cycles(many, elems, word_bytes, lanes) - start == (many - few) * each
     assert start - few * each <= 320 + 3 * each
 

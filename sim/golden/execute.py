@@ -194,7 +194,7 @@ def apply(node: Node, inputs: list[Array], tensors: list[Tensor], output: Tensor
     elif isinstance(node, Lookup):
         y = operators.lookup(x, node.table)
     elif isinstance(node, Softmax):
-        rows = np.arange(1, output.shape[0] + 1)[:, None, None]
+        rows = np.arange(1, output.shape[0] + 1)[:, None]
         y = operators.softmax(x, node.table, rows if node.causal else None)
     elif isinstance(node, MatMul):
         heads = node.sizes(tensors[0].shape, tensors[1].shape, output.shape)

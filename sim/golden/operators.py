@@ -156,12 +156,15 @@ def lookup(x: Array, table: Array) -> NDArray[np.int32]:
 
 
 def softmax(x: Array, table: Array, valid: Array | None = None) -> NDArray[np.int32]:
-    """Softmax over the last axis: the SOFTMAX instruction. x: int8; table: 256 int32 of 0 to 2**24; valid [..., 1]: how
-    many elements of each row take part, the first ones (all, where left out); the others come out as 0."""
+    """Softmax over the last axis: the SOFTMAX instruction. x: int8; table: 256 int32 of 0 to 2**24.
+
+    `valid`: how many elements of each row take part, at least 1 (its shape goes with that of x without the last axis);
+    the others come out as -128. All of them without it.
+    """
     wide = np.asarray(x, np.int64)
-    inside = np.arange(wide.shape[-1]) < (wide.shape[-1] if valid is None else valid)
-    wide = np.where(inside, wide, -128)
-    e = inside * table.astype(np.int64)[wide.max(axis=-1, keepdims=True) - wide]
+    past = np.arange(wide.shape[-1]) >= (wide.shape[-1] if valid is None else np.asarray(valid)[..., None])
+    wide = np.where(past, -128, wide)
+    e = np.where(past, 0, table.astype(np.int64)[wide.max(axis=-1, keepdims=True) - wide])
     s = np.maximum(e.sum(axis=-1, keepdims=True), 1)  # where it is 0, so are all of e
     log = np.frexp(s.astype(np.float64))[1].astype(np.int64) - 1  # floor of log2: float64 holds a sum below 2**53
     # 2**(log + 25) // s by two digits, since the power itself may not fit

@@ -28,7 +28,16 @@ def execute_softmax(instruction: Instruction, memory: NDArray[np.uint8], word_by
     raw = memory[row_bytes(i.b, 0, 1, 4 * SOFTMAX_ENTRIES)[0]]
     table = raw.view("<i4") & ((1 << SOFTMAX_ENTRY_BITS) - 1)
     x = memory[row_bytes(i.a, i.a_row, i.rows, i.elems)].view(np.int8)
-    memory[row_bytes(i.c, i.c_row, i.rows, i.elems)] = softmax(x, table).astype(np.int8).view(np.uint8)
+    memory[row_bytes(i.c, i.c_row, i.rows, i.elems)] = softmax(x, table, row_lengths(i)).astype(np.int8).view(np.uint8)
+
+
+def row_lengths(instruction: Instruction) -> NDArray[np.int64]:
+    """How many elements of each row take part in a SOFTMAX."""
+    i = instruction
+    most = min(i.elems, i.valid_limit or i.elems)
+    if i.valid == 0:
+        return np.full(i.rows, most)
+    return np.minimum(most, i.valid + np.arange(i.rows) // (i.group or 1) * i.valid_step)
 
 
 def row_bytes(base: int, pitch: int, rows: int, elems: int) -> NDArray[np.int64]:
