@@ -180,8 +180,9 @@ class MatMul(Node):
     """Product of two activations, a head at a time. A row of a is heads x K values, one of the output heads x N,
     however they are cut into positions and channels, and one of b groups x N or, `transposed`, groups x K.
 
-    out[t, h, n] = clamp(round_shift((sum over k of (a[t, h, k] - zp_a) * b[k, g, n]) * multiplier, shift) + zp_out, low,
-    high), g = h // (heads / groups). b is [K, groups, N], or [N, groups, K] where it is `transposed`; its zero point is 0.
+    out[t, h, n] = clamp(round_shift((sum over k of (a[t, h, k] - zp_a) * b[k, g, n]) * multiplier, shift) + zp_out,
+    low, high), g = h // (heads / groups). b is [K, groups, N], or [N, groups, K] where it is `transposed`; its zero
+    point is 0.
     """
 
     multiplier: int
@@ -226,8 +227,8 @@ class Rotary(Node):
 
     out[t, h, c] = clamp(round_shift(((x[t, h, c] - zp_x) * (cos[t, c] - zp_cos)) * multiplier[0] +
     ((x[t, h, p] - zp_x) * (sin[t, c] - zp_sin)) * +-multiplier[1], shift) + zp_out, low, high),
-    p the channel n / 2 away, with minus where c is in the lower half. x and the output, of one shape, may have all heads
-    in one position.
+    p the channel n / 2 away, with minus where c is in the lower half. x and the output, of one shape, may have all
+    heads in one position.
     """
 
     multiplier: tuple[int, int]
@@ -239,7 +240,7 @@ class Rotary(Node):
 
 @dataclass(frozen=True, eq=False)
 class Norm(Node):
-    """Layer norm over the channels (RMS norm, where `rms` is set), int8 or int16, as the NORM instruction defines it."""
+    """Layer norm over the channels (RMS norm, where `rms` is set), int8 or int16, as NORM defines it."""
 
     gain: NDArray[np.int64]
     """[channels], as are the next two: `systolith.sim.golden.norm.NormParameters`"""

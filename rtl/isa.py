@@ -214,8 +214,8 @@ _MOVE = (
 MOVE_IN = InstructionType(
     "MOVE_IN", 0x10, "Copies blocks from external to unified memory. Block i goes to A + i * step, wrapped into the "
     "ring where there is one; a block never lies across the ring's end. Where `indexed` is 1 (on machines with "
-    "`activation_products`), it comes from external + n * external_step (modulo 2**32), n the 32-bit number at C + 4 * i "
-    "in the unified memory: rows of a table.",
+    "`activation_products`), it comes from external + n * external_step (modulo 2**32), n the 32-bit number at "
+    "C + 4 * i in the unified memory: rows of a table.",
     _unit("first block in memory; a multiple of the memory's word", "unused",
           "with `indexed`: numbers of the blocks; a multiple of 4") + _MOVE)
 MOVE_OUT = InstructionType("MOVE_OUT", 0x40, "Copies blocks from unified to external memory; fields as in MOVE_IN.",
@@ -236,8 +236,8 @@ wrapping from ring + ring_bytes to ring where ring_bytes is not 0. Where a_ring 
 read a_ring lower if the address of the first of them inside the image is at or past a_end (once; addresses are modulo
 2**24 before and after): rows of the input may lie in a ring of whole rows.
 
-On machines with `activation_products` the weights may be activations as they lie in memory. Where b_row is not 0, word r
-of the weight tile (n, kc) is at B + n * b_tile + kc * b_kc + r * b_row: row r of the tile or, with `transposed`, its
+On machines with `activation_products` the weights may be activations as they lie in memory. Where b_row is not 0,
+word r of the weight tile (n, kc) is at B + n * b_tile + kc * b_kc + r * b_row: row r of the tile or, with `transposed`, its
 column r (of an array whose rows, columns and words are equal). ky and kx must be 1 then, ring_bytes 0, and b_row, b_kc
 and b_tile multiples of the memory's word. Tiles may go past what is meant: rows of weights that meet zeros, columns
 that nobody stores. With `centred`, `pad` is subtracted from each byte that is fed: what is outside the image counts as

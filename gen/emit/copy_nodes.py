@@ -46,8 +46,8 @@ def plan_embedding(network: Network, tag: int, node: Embedding) -> NodePlan:
         raise UserError(f"{what}: the table of an embedding lies in external memory and is read by number, which "
                         f"{config.name} cannot; set external_bytes=8 and activation_products=1")
     if row % config.word_bytes:
-        raise UserError(f"{what}: rows of {row} bytes are no whole words of the memory ({config.word_bytes} bytes); pad "
-                        "the table")
+        raise UserError(f"{what}: rows of {row} bytes are no whole words of the memory ({config.word_bytes} bytes); "
+                        "pad the table")
     plan = NodePlan(node, "move_in", node.output, make_weights=lambda: node.table.tobytes())
 
     def emit(e: Emitter, block: Block) -> None:

@@ -30,7 +30,7 @@ def plan_matmul(network: Network, tag: int, node: MatMul) -> NodePlan:
         start = right.address + block.x // (heads // groups) * (b.shape[1] * b.shape[2] // groups)
         if right.ring or any(step % config.word_bytes for step in (start, right.row)):
             raise UserError(f"{node.source or node.name} reads {b.name} where it does not lie in whole words of the "
-                            f"memory; give it a tensor of its own whose rows are multiples of {config.word_bytes} bytes")
+                            f"memory; give it a tensor of its own, with rows of multiples of {config.word_bytes} bytes")
         steps = {"b_kc": config.rows * right.row, "b_tile": config.cols}
         if node.transposed:
             steps = {"b_kc": config.rows, "b_tile": config.cols * right.row, "transposed": 1}
@@ -47,8 +47,8 @@ def plan_matmul(network: Network, tag: int, node: MatMul) -> NodePlan:
             isa.VECTOR, [region], _head(target, block, columns * size), array, tag=tag, params=at,
             source=isa.ACCUMULATORS, rounding=node.rounding, tiles=tiles, elems=min(config.cols, columns),
             elems_last=columns - (tiles - 1) * config.cols, wy=1, wx=1, ny=block.height, nx=1, low=node.low,
-            high=node.high, c=target.at(block.y) + block.x * columns * size, c_tile=config.cols * size, c_row=target.row,
-            c_pixel=target.pixel, **target.wrap("c"), in_type=isa.INT32, out_type=TYPES[out.dtype],
+            high=node.high, c=target.at(block.y) + block.x * columns * size, c_tile=config.cols * size,
+            c_row=target.row, c_pixel=target.pixel, **target.wrap("c"), in_type=isa.INT32, out_type=TYPES[out.dtype],
             zero_point=out.zero_point)
         positions, channels = range(block.x, block.x + 1), range(columns)
         if out.shape[1] == 1:
@@ -76,13 +76,14 @@ def _check(network: Network, node: MatMul) -> None:
     if not config.activation_products:
         raise UserError(f"{what} multiplies two activations, which {config.name} cannot; set activation_products=1")
     if config.cols != config.word_bytes or (node.transposed and config.rows != config.cols):
-        raise UserError(f"{what} multiplies two activations, which takes an array of as many rows and columns as a word of "
-                        f"the memory has bytes ({config.word_bytes}), not {config.rows} x {config.cols}")
+        raise UserError(f"{what} multiplies two activations, which takes an array of as many rows and columns as a word "
+                        f"of the memory has bytes ({config.word_bytes}), not {config.rows} x {config.cols}")
     if (a.dtype, b.dtype, b.zero_point) != ("int8", "int8", 0):
-        raise UserError(f"{what} multiplies {a.dtype} and {b.dtype} with zero point {b.zero_point}; the array takes int8, "
-                        "and a zero point in the first operand only")
+        raise UserError(f"{what} multiplies {a.dtype} and {b.dtype} with zero point {b.zero_point}; the array takes "
+                        "int8, and a zero point in the first operand only")
     size = b.shape[1] * b.shape[2] // node.sizes(a.shape, b.shape, network.tensor(node.output).shape)[1]
     if size % config.word_bytes:
         raise UserError(f"{what} reads heads of {size} channels; they must be multiples of {config.word_bytes}")
-    if not all(network.tensor(name).shape[1] == 1 or network.whole_pixels(name) for name in (a.name, b.name, node.output)):
+    if not all(network.tensor(name).shape[1] == 1 or network.whole_pixels(name)
+               for name in (a.name, b.name, node.output)):
         raise UserError(f"{what} takes whole rows; make its operands tensors of their own")

@@ -96,7 +96,8 @@ def plan_reshape(network: Network, tag: int, node: Reshape) -> NodePlan:
 PLAN: dict[type[Node], Callable[..., NodePlan]] = {
     Add: plan_add, ArgMax: plan_argmax, Concat: plan_concat, Constant: plan_constant,
     Conv2D: plan_convolution, DepthwiseConv2D: plan_depthwise,
-    Embedding: plan_embedding, Feed: plan_feed, Lookup: plan_lookup, MatMul: plan_matmul, Mul: plan_mul, Norm: plan_norm, Pack: plan_pack,
+    Embedding: plan_embedding, Feed: plan_feed, Lookup: plan_lookup, MatMul: plan_matmul, Mul: plan_mul,
+    Norm: plan_norm, Pack: plan_pack,
     Pool2D: plan_pool, Rescale: plan_rescale, Reshape: plan_reshape,
     Resize: plan_resize, Rotary: plan_rotary, Slice: plan_slice, Softmax: plan_softmax, Transpose: plan_transpose,
     TransposedConv2D: plan_transposed, Unpack: plan_unpack,

@@ -153,9 +153,10 @@ class Program:
                 semaphore(other.unit, one.unit)
         for one in self.issued:
             if one.kind is not None and one.unit != "vector":
-                for giver, taker, count in (("vector", one.unit, len(one.waits)), (one.unit, "vector", len(one.signals))):
-                    if count > _AT_ONCE:
-                        semaphore(giver, taker)
+                if len(one.waits) > _AT_ONCE:
+                    semaphore("vector", one.unit)
+                if len(one.signals) > _AT_ONCE:
+                    semaphore(one.unit, "vector")
         if WEIGHT_FREE + len(semaphores) >= most:
             raise UserError(f"the program needs {WEIGHT_FREE + len(semaphores)} semaphores; the machine has "
                             f"{most - 1}")

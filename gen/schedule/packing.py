@@ -63,8 +63,8 @@ class Packing:
         return self._known[name, rows]
 
     def best(self, name: str) -> Tiling:
-        """Rows that need the least memory, with those of a tile that lie in memory twice: to be packed, unpacked. For pages
-        outside, as many as a tile can have."""
+        """Rows that need the least memory, with those of a tile that lie in memory twice: to be packed, unpacked. For
+        pages outside, as many as a tile can have."""
         tensor = self.graph.tensors[name]
         row = tensor.shape[1] * tensor.channel_bytes
         most = min(MOST_ROWS, tensor.shape[0])

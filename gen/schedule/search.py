@@ -43,7 +43,8 @@ class _Option:
 
 
 _Structure = tuple[object, ...]
-_NUMBERS = {"name", "inputs", "output", "source", "multiplier", "shift", "low", "high", "epsilon", "centre", "table_set"}
+_NUMBERS = {"name", "inputs", "output", "source", "multiplier", "shift", "low", "high", "epsilon", "centre",
+            "table_set"}
 """Fields of operators that a schedule does not depend on; of arrays it depends on the shapes."""
 
 
