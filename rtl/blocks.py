@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .config import ADDRESS_BITS
 from .isa import MOVE_IN, SEMAPHORE_NUMBER_BITS
 from .issue import Signals
-from .ports import Burst, Take
+from .ports import Burst, MemoryReadPort, Take
 
 MAX_BURST = 256
 """Beats of the longest burst."""
@@ -36,22 +36,25 @@ class Blocks(wiring.Component):
 
     Block i is at A + i * step, wrapped once into the ring. Fields that cannot be executed (no blocks, no bytes, sizes
     or addresses that do not fit the widths, a step longer than the ring) raise `error` until reset, and the
-    instruction is not begun.
+    instruction is not begun. A block of an `indexed` instruction takes as many cycles more as its number has bits, and
+    those of a read.
 
     Parameters
     ----------
     word_bytes: of the memory. external_bytes: of the external port. aligned: memory addresses must be multiples
-    of the word.
+    of the word. indexed: there may be `indexed` instructions.
 
     Members
     -------
     i: stream of instructions; taken with the last block. o: stream of `Block`. take: asked once a block.
-    waiting: 1 while a take is refused. error: see above.
+    waiting: 1 while a take is refused. error: see above. numbers: unaligned reads, where `indexed`.
     """
 
-    def __init__(self, word_bytes: int, external_bytes: int, aligned: bool) -> None:
-        self.word_bytes, self.external_bytes, self.aligned = word_bytes, external_bytes, aligned
+    def __init__(self, word_bytes: int, external_bytes: int, aligned: bool, indexed: bool = False) -> None:
+        self.word_bytes, self.external_bytes, self.aligned, self.indexed = (
+            word_bytes, external_bytes, aligned, indexed)
         super().__init__({
+            **({"numbers": Out(MemoryReadPort(word_bytes))} if indexed else {}),
             "i": In(stream.Signature(MOVE_IN.layout())),
             "o": Out(stream.Signature(Block)),
             "take": Out(stream.Signature(Take)),
@@ -65,6 +68,7 @@ class Blocks(wiring.Component):
         address = Signal(ADDRESS_BITS, reset_less=True)
         external = Signal(32, reset_less=True)
         left = Signal(16, reset_less=True)  # blocks after this one
+        number_at = Signal(ADDRESS_BITS, reset_less=True)
         wrapped = Signal(ADDRESS_BITS + 2, reset_less=True)  # bytes past the ring's end; negative: inside
         m.d.comb += [
             self.take.payload.semaphore.eq(p.take),
@@ -83,7 +87,7 @@ class Blocks(wiring.Component):
         ]
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [address.eq(p.a), external.eq(p.external), left.eq(p.blocks - 1)]
+                m.d.sync += [address.eq(p.a), external.eq(p.external), left.eq(p.blocks - 1), number_at.eq(p.c)]
                 with m.If(self.i.valid):
                     m.next = "CHECK"
             with m.State("CHECK"):
@@ -97,11 +101,16 @@ class Blocks(wiring.Component):
                 m.d.comb += self.take.valid.eq(p.take != 0)
                 with m.If(self.take.ready | (p.take == 0)):
                     m.next = "OFFER"
+                    if self.indexed:
+                        with m.If(p.indexed):
+                            m.next = "READ"
+            if self.indexed:
+                self._number(m, number_at, external)
             with m.State("OFFER"):
                 m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(self.o.ready & (left == 0))]
                 with m.If(self.o.ready):
                     m.d.sync += [address.eq(address + p.step), external.eq(external + p.external_step),
-                                 left.eq(left - 1)]
+                                 left.eq(left - 1), number_at.eq(number_at + 4)]
                     m.next = "IDLE"
                     with m.If(left != 0):
                         m.next = "WRAP"
@@ -112,16 +121,38 @@ class Blocks(wiring.Component):
                 m.d.comb += self.error.eq(1)
         return m
 
+    def _number(self, m: Module, at: Signal, external: Signal) -> None:
+        """States that read the block's number and make its external address: shift and add."""
+        p, port = self.i.payload, self.numbers
+        number, step = Signal(32, reset_less=True), Signal(32, reset_less=True)
+        m.d.comb += port.request.payload.eq(at)
+        with m.State("READ"):
+            m.d.comb += port.request.valid.eq(1)
+            m.d.sync += [external.eq(p.external), step.eq(p.external_step)]
+            with m.If(port.request.ready):
+                m.next = "ANSWER"
+        with m.State("ANSWER"):
+            m.d.sync += number.eq(port.response.payload)
+            with m.If(port.response.valid):
+                m.next = "MULTIPLY"
+        with m.State("MULTIPLY"):
+            m.d.sync += [number.eq(number >> 1), step.eq(step << 1)]
+            with m.If(number[0]):
+                m.d.sync += external.eq(external + step)
+            with m.If(number == 0):
+                m.next = "OFFER"
+
     def _possible(self, m: Module) -> Signal:
         p = self.i.payload
         words, beats = self.word_bytes - 1, self.external_bytes - 1
         more = Signal()
         possible = Signal()
         m.d.comb += [
-            more.eq(p.blocks != 1),
+            more.eq((p.blocks != 1) | p.indexed),
             possible.eq((p.blocks != 0) & (p.block_bytes != 0) & (p.block_bytes & words == 0)
                         & (p.external & beats == 0) & (~more | (p.external_step & beats == 0))
-                        & ~(more & (p.ring_bytes != 0) & (p.step > p.ring_bytes))),
+                        & ~(more & (p.ring_bytes != 0) & (p.step > p.ring_bytes))
+                        & ~(p.indexed & ((p.c & 3 != 0) if self.indexed else 1))),
         ]
         if not self.aligned:
             return possible

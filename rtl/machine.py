@@ -58,7 +58,8 @@ class Machine(wiring.Component):
             "vector": VectorUnit(c.cols, c.word_bytes, c.vector_lanes),
         }
         if c.external_bytes:
-            self.units = {"move_in": MoveIn(c.word_bytes, c.external_bytes), **self.units,
+            self.units = {"move_in": MoveIn(c.word_bytes, c.external_bytes, bool(c.activation_products)),
+                          **self.units,
                           "move_out": MoveOut(c.word_bytes, c.external_bytes, aligned=True)}
         if c.depthwise_lanes:
             self.units["depthwise"] = DepthwiseUnit(c.cols, c.word_bytes, c.depthwise_lanes, multiplier)
@@ -75,6 +76,8 @@ class Machine(wiring.Component):
         writes = {"vector": False, "host": True}
         if c.external_bytes:
             reads["move_out"] = True
+            if c.activation_products:
+                reads["numbers"] = False
             writes["move_in"] = True
         if c.depthwise_lanes:
             reads["depthwise"] = writes["depthwise"] = False
@@ -197,6 +200,8 @@ class Machine(wiring.Component):
             wiring.connect(m, self.units["norm"].write, memory.w_norm)
         if self.config.external_bytes:
             wiring.connect(m, self.units["move_in"].memory, memory.w_move_in)
+            if self.config.activation_products:
+                wiring.connect(m, self.units["move_in"].numbers, memory.r_numbers)
             wiring.connect(m, self.units["move_out"].memory, memory.r_move_out)
         if self.config.codec_lanes:
             wiring.connect(m, self.units["pack"].read, memory.r_pack)

@@ -32,17 +32,20 @@ class MoveIn(wiring.Component):
     Parameters
     ----------
     word_bytes: of the memory. external_bytes: of a beat. Powers of two, the second not larger.
+    indexed: it also executes `indexed` instructions.
 
     Members
     -------
     instruction, take, give, busy, retired, error, events: see `unit_members`.
     read_request, read_data: the reading half of `ExternalPort`. memory: `MemoryWritePort`, aligned.
+    numbers: unaligned reads, where `indexed`.
     """
 
-    def __init__(self, word_bytes: int, external_bytes: int) -> None:
-        self.word_bytes, self.external_bytes = word_bytes, external_bytes
+    def __init__(self, word_bytes: int, external_bytes: int, indexed: bool = False) -> None:
+        self.word_bytes, self.external_bytes, self.indexed = word_bytes, external_bytes, indexed
         MoverFront.check(word_bytes, external_bytes)
         super().__init__({
+            **({"numbers": Out(MemoryReadPort(word_bytes))} if indexed else {}),
             **unit_members(MOVE_IN.layout(), EVENTS),
             "read_request": Out(stream.Signature(Burst)),
             "read_data": In(stream.Signature(unsigned(8 * external_bytes))),
@@ -51,7 +54,10 @@ class MoveIn(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.front = front = MoverFront(self.word_bytes, self.external_bytes, aligned=True)
+        m.submodules.front = front = MoverFront(self.word_bytes, self.external_bytes, aligned=True,
+                                                   indexed=self.indexed)
+        if self.indexed:
+            wiring.connect(m, front.numbers, wiring.flipped(self.numbers))
         m.submodules.bursts = bursts = Bursts(self.external_bytes)
         m.submodules.places = places = BlockWords(self.word_bytes, AHEAD)
         m.submodules.packer = packer = Packer(self.external_bytes, self.word_bytes)

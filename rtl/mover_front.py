@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from .blocks import Block, BlockEnd, Blocks
 from .isa import MOVE_IN
 from .issue import Issue, Signaller
-from .ports import Give, Retired, Take
+from .ports import Give, MemoryReadPort, Retired, Take
 
 
 class Finisher(wiring.Component):
@@ -61,18 +61,21 @@ class MoverFront(wiring.Component):
 
     Parameters
     ----------
-    word_bytes, external_bytes, aligned: as in `Blocks`.
+    word_bytes, external_bytes, aligned, indexed: as in `Blocks`.
 
     Members
     -------
     instruction, take, give, busy, retired, error: of the unit. waiting: a take is refused.
     o: stream of `Block`, in order. done: stream of `BlockEnd`: the ends of the blocks that are done, in the same order.
+    numbers: as in `Blocks`.
     """
 
-    def __init__(self, word_bytes: int, external_bytes: int, aligned: bool) -> None:
+    def __init__(self, word_bytes: int, external_bytes: int, aligned: bool, indexed: bool = False) -> None:
         self.check(word_bytes, external_bytes)
-        self.word_bytes, self.external_bytes, self.aligned = word_bytes, external_bytes, aligned
+        self.word_bytes, self.external_bytes, self.aligned, self.indexed = (
+            word_bytes, external_bytes, aligned, indexed)
         super().__init__({
+            **({"numbers": Out(MemoryReadPort(word_bytes))} if indexed else {}),
             "instruction": In(stream.Signature(MOVE_IN.layout())),
             "take": Out(stream.Signature(Take)),
             "give": Out(stream.Signature(Give)),
@@ -96,11 +99,13 @@ class MoverFront(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.issue = issue = Issue(MOVE_IN.layout())
-        m.submodules.blocks = blocks = Blocks(self.word_bytes, self.external_bytes, self.aligned)
+        m.submodules.blocks = blocks = Blocks(self.word_bytes, self.external_bytes, self.aligned, self.indexed)
         m.submodules.finisher = finisher = Finisher()
         wiring.connect(m, wiring.flipped(self.instruction), issue.i)
         wiring.connect(m, issue.o, blocks.i)
         wiring.connect(m, blocks.o, wiring.flipped(self.o))
+        if self.indexed:
+            wiring.connect(m, blocks.numbers, wiring.flipped(self.numbers))
         wiring.connect(m, wiring.flipped(self.done), finisher.i)
         wiring.connect(m, finisher.give, wiring.flipped(self.give))
         # An instruction's blocks come after its waits, and the next one's waits after its last block.

@@ -11,7 +11,7 @@ from systolith.rtl.isa import MOVE_IN, MOVE_OUT
 from systolith.rtl.ports import Give, Retired, Take
 from tb.harness import parameters
 from tb.streams import Sink, Source, read, serve_read, serve_write, stalls, start, unpack
-from tests.mover_loop import EXTERNAL_BITS, MoverLoop, copy, random_moves, semaphore_traffic, values
+from tests.mover_loop import EXTERNAL_BITS, MoverLoop, copy, numbers, random_moves, semaphore_traffic, values
 
 MEMORY = 4096
 
@@ -27,7 +27,7 @@ async def out_and_in(dut: Any) -> None:
     """All bytes go out and come back to other places; takes, gives and ends come in order."""
     word, beat = parameters()["word"], parameters()["beat"]
     outs = random_moves(MOVE_OUT, word, beat, 10, 1, MEMORY, aligned=False)
-    ins = random_moves(MOVE_IN, word, beat, 10, 2, MEMORY)
+    ins = random_moves(MOVE_IN, word, beat, 10, 2, MEMORY, indexed=True)
     source = bytearray(random.Random(3).randbytes(MEMORY))
     target, store = bytearray(MEMORY), bytearray(1 << EXTERNAL_BITS)
     expected = bytearray(target)
@@ -39,6 +39,7 @@ async def out_and_in(dut: Any) -> None:
         ends[side] = (Source(dut, f"{side}_instruction", kind.layout()), Sink(dut, f"{side}_take", Take),
                       Sink(dut, f"{side}_give", Give), n)
     serve_read(dut, "read", source, 4, stalls(4))
+    serve_read(dut, "numbers", numbers(MEMORY), 4, stalls(6))
     serve_write(dut, "write", target, word, stalls(5))
     await start(dut)
     for side, moves in (("out", outs), ("in", ins)):

@@ -30,11 +30,12 @@ class MoverLoop(wiring.Component):
             **{f"out_{name}": member for name, member in _MEMBERS.items()},
             "write": Out(MemoryWritePort(word_bytes)),
             "read": Out(MemoryReadPort(word_bytes)),
+            "numbers": Out(MemoryReadPort(word_bytes)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.move_in = move_in = MoveIn(self.word_bytes, self.external_bytes)
+        m.submodules.move_in = move_in = MoveIn(self.word_bytes, self.external_bytes, indexed=True)
         m.submodules.move_out = move_out = MoveOut(self.word_bytes, self.external_bytes)
         m.submodules.model = model = ExternalMemoryModel(self.external_bytes, self.latency, EXTERNAL_BITS)
         shift = (self.external_bytes - 1).bit_length()
@@ -58,6 +59,7 @@ class MoverLoop(wiring.Component):
                     m.d.comb += mine.eq(theirs)
         wiring.connect(m, move_in.memory, wiring.flipped(self.write))
         wiring.connect(m, move_out.memory, wiring.flipped(self.read))
+        wiring.connect(m, move_in.numbers, wiring.flipped(self.numbers))
         wiring.connect(m, move_in.read_request, model.port.read_request)
         wiring.connect(m, model.port.read_data, move_in.read_data)
         wiring.connect(m, move_out.write_request, model.port.write_request)
@@ -73,8 +75,20 @@ def addresses(instruction: Instruction) -> list[tuple[int, int]]:
         at = i.a + number * i.step
         if i.ring_bytes:
             at = i.ring + (at - i.ring) % i.ring_bytes
-        found.append((at, i.external + number * i.external_step))
+        index = number_at(i.c + 4 * number) if i.indexed else number
+        found.append((at, (i.external + index * i.external_step) % (1 << 32)))
     return found
+
+
+def number_at(address: int) -> int:
+    """The number of a block that lies at an address: of 0 to 10 bits."""
+    random_ = random.Random(address)
+    return random_.getrandbits(random_.randrange(11))
+
+
+def numbers(size: int) -> bytearray:
+    """A memory of such numbers."""
+    return bytearray(b"".join(number_at(at).to_bytes(4, "little") for at in range(0, size, 4)))
 
 
 def semaphore_traffic(instructions: list[Instruction]) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
@@ -96,8 +110,9 @@ def semaphore_traffic(instructions: list[Instruction]) -> tuple[list[dict[str, i
 
 
 def random_moves(kind: InstructionType, word: int, beat: int, count: int, seed: int, memory_bytes: int,
-                 aligned: bool = True) -> list[Instruction]:
-    """Instructions of all sorts: rings, waits, signals, one block and many, a word and more than a burst."""
+                 aligned: bool = True, indexed: bool = False) -> list[Instruction]:
+    """Instructions of all sorts: rings, waits, signals, one block and many, a word and more than a burst. `indexed`:
+    half of them by numbers."""
     rng = random.Random(seed)
     moves = []
     for number in range(count):
@@ -114,12 +129,16 @@ def random_moves(kind: InstructionType, word: int, beat: int, count: int, seed: 
             start += rng.randrange(word)
         far = rng.choice([size, size + beat, 0])
         external = rng.randrange(0, (1 << EXTERNAL_BITS) - blocks * (size + beat), beat)
+        by_number: dict[str, int] = {}
+        if indexed and rng.random() < 0.5:
+            far, external = beat, rng.randrange(0, (1 << EXTERNAL_BITS) - 1024 * beat - size, beat)
+            by_number = {"indexed": 1, "c": rng.randrange(0, memory_bytes - 4 * blocks, 4)}
         semaphores = {name: rng.choice([0, 0, rng.randint(1, 15)])
                       for name in ("take", "give", "wait0", "wait1", "signal0", "signal1")}
         counts = {f"{name}_count": rng.choice([0, 1, 7]) for name in ("wait0", "wait1", "signal0", "signal1")}
         moves.append(kind(tag=number + 1, a=start, external=external, block_bytes=size, blocks=blocks,
                           step=rng.choice([size, 0]), external_step=far, ring=ring if slots else 0,
-                          ring_bytes=slots * size, **semaphores, **counts))
+                          ring_bytes=slots * size, **semaphores, **counts, **by_number))
     return moves
 
 

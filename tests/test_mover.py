@@ -10,7 +10,7 @@ from amaranth import Value
 
 from systolith.rtl.isa import MOVE_IN, MOVE_OUT, Instruction
 from systolith.rtl.mover import MoveIn, MoveOut
-from tests.mover_loop import EXTERNAL_BITS, MoverLoop, copy, random_moves, semaphore_traffic, values
+from tests.mover_loop import EXTERNAL_BITS, MoverLoop, copy, numbers, random_moves, semaphore_traffic, values
 from tests.streams import Bench, Stall, plain, read_server, receive, send, simulate, stalls, write_server
 
 MEMORY = 4096
@@ -103,14 +103,14 @@ def units(dut: Any, moves: list[Instruction], seed: int | None, progress: Any, p
 
     async def take(ctx: Any) -> None:
         for wanted in takes:
-            assert (await receive(ctx, member("take"), 1, stall(2)))[0] == wanted
+            assert (await receive(ctx, member("take"), 1, stall(2), patience=20000))[0] == wanted
 
     async def give(ctx: Any) -> None:
         owed = 0
         for move in moves:
             expected = semaphore_traffic([move])[1]
             for number, wanted in enumerate(expected):
-                assert (await receive(ctx, member("give"), 1, stall(3)))[0] == wanted
+                assert (await receive(ctx, member("give"), 1, stall(3), patience=20000))[0] == wanted
                 blocks = number + 1 if move.values["give"] and number < move.blocks else move.blocks
                 assert progress() >= owed + blocks * move.block_bytes, "a give came too early"
             owed += move.blocks * move.block_bytes
@@ -136,19 +136,23 @@ def units(dut: Any, moves: list[Instruction], seed: int | None, progress: Any, p
 
 @pytest.mark.parametrize("word, beat", [(16, 8), (4, 4), (8, 1)])
 @pytest.mark.parametrize("seed", [None, 1, 2])
-def test_move_in(word: int, beat: int, seed: int | None) -> None:
+@pytest.mark.parametrize("indexed", [False, True])
+def test_move_in(word: int, beat: int, seed: int | None, indexed: bool) -> None:
     """Every byte arrives at its place, and no other byte changes, with everything stalling."""
-    moves = random_moves(MOVE_IN, word, beat, 12, word + beat, MEMORY)
+    moves = random_moves(MOVE_IN, word, beat, 12, word + beat + 20 * indexed, MEMORY, indexed=indexed)
     store = bytearray(random.Random(3).randbytes(1 << EXTERNAL_BITS))
     memory = bytearray(b"\xa5" * MEMORY)
     expected = bytearray(memory)
     copy(moves, store, expected, into_memory=True)
-    dut, log, asked = MoveIn(word, beat), [], []  # type: ignore[var-annotated]
+    dut, log, asked = MoveIn(word, beat, indexed), [], []  # type: ignore[var-annotated]
 
     def stall(n: int) -> Stall | None:
         return None if seed is None else stalls(10 * seed + n)
-    simulate(dut, *units(dut, moves, seed, lambda: len(log) * word), background=[
-        external_reads(dut, store, 20, stall(5), stall(6), asked), write_server(dut.memory, memory, stall(7), log)])
+    background = [external_reads(dut, store, 20, stall(5), stall(6), asked),
+                  write_server(dut.memory, memory, stall(7), log)]
+    if indexed:
+        background.append(read_server(dut.numbers, numbers(MEMORY), 7, stall(8)))
+    simulate(dut, *units(dut, moves, seed, lambda: len(log) * word), background=background)
     assert memory == expected
     assert sum(b["beats"] + 1 for b in asked) * beat == sum(i.blocks * i.block_bytes for i in moves)
     assert len(asked) == sum(i.blocks * -(-i.block_bytes // (256 * beat)) for i in moves)
@@ -268,10 +272,11 @@ GOOD = {"block_bytes": 64, "blocks": 2, "step": 64, "external_step": 64}
 @pytest.mark.parametrize("kind", [MOVE_IN, MOVE_OUT])
 @pytest.mark.parametrize("change", [
     {"blocks": 0}, {"block_bytes": 0}, {"block_bytes": 24}, {"external": 4}, {"external_step": 68}, {"a": 8},
-    {"step": 72}, {"ring": 8, "ring_bytes": 128}, {"ring_bytes": 72}, {"ring_bytes": 32}])
+    {"step": 72}, {"ring": 8, "ring_bytes": 128}, {"ring_bytes": 72}, {"ring_bytes": 32}, {"indexed": 1, "c": 2},
+    {"indexed": 1, "blocks": 1, "external_step": 68}])
 def test_impossible(kind: Any, change: dict[str, int]) -> None:
     """Fields that cannot be executed: an error that stays, and nothing moves."""
-    dut = MoveIn(16, 8) if kind is MOVE_IN else MoveOut(16, 8, aligned=True)
+    dut = MoveIn(16, 8, "c" in change) if kind is MOVE_IN else MoveOut(16, 8, aligned=True)
     request = dut.read_request if kind is MOVE_IN else dut.write_request
 
     async def bench(ctx: Any) -> None:
