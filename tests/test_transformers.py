@@ -159,18 +159,14 @@ def test_products_take_their_operands_as_they_lie() -> None:
     m.node("MatMul", [m.node("Reshape", ["zt", m.constant([T, D], INT)], "zr"), m.weights(D, 3)], "o")
     graph = still(compare(m.proto(X, ["o"])))
     assert [node.transposed for node in graph.nodes if isinstance(node, FloatMatMul)] == [True, False]
-    for perm, transposed in (([0, 1], False), ([1, 0], True)):
+    for turned in (False, True):
         m = Model()
-        m.node("MatMul", ["x", m.node("Transpose", [m.node("MatMul", ["x", m.weights(D, T)], "k")], "t", perm=perm)],
-               "y")
-        if perm == [0, 1]:
-            m.nodes[-1].input[0] = m.node("MatMul", ["x", m.weights(D, T)], "q")
-            m.nodes.insert(-2, m.nodes.pop())
-        else:
-            m.nodes[-1].input[0] = "k"
+        m.node("MatMul", ["x", m.weights(D, T)], "q")
+        m.node("MatMul", ["x", m.weights(D, T)], "k")
+        m.node("MatMul", ["q", m.node("Transpose", ["k"], "t", perm=[1, 0]) if turned else "k"], "y")
         graph = still(compare(m.proto({"x": (T, D)}, ["y"])))
         product = only(graph, FloatMatMul)
-        assert product.transposed == transposed and graph.shapes[product.output] == (T, 1, T)
+        assert product.transposed == turned and graph.shapes[product.output] == (T, 1, T)
 
 
 def test_a_product_that_lies_in_neither_way_moves_one_operand() -> None:
