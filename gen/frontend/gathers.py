@@ -26,11 +26,12 @@ def gather(b: Builder, op: Operation) -> None:
         b.add(FloatEmbedding(op.name, (tensor,), op.outputs[0], table.astype(np.float32), source=op.source), made)
         return
     x = b.value(data)
-    index = x.index.take(b.constant(places, "indices"), axis)
-    try:
-        cut(b, x, index, op)
-    except Unsupported:
+    wanted = b.constant(places, "indices")
+    index = x.index.take(wanted, axis)
+    if np.unique(np.diff(wanted.reshape(-1) % x.shape[axis])).size > 1 or (np.diff(wanted.reshape(-1)) < 1).any():
         _parts(b, op, x, index)
+    else:
+        cut(b, x, index, op)
 
 
 def _parts(b: Builder, op: Operation, x: Value, index: np.ndarray) -> None:  # type: ignore[type-arg]

@@ -211,8 +211,9 @@ def _mask(b: Builder, op: Operation) -> tuple[str, list[tuple[int, Array]], str]
     if op.kind == "Add":
         for name, mask in (op.inputs, op.inputs[::-1]):
             known = b.masks.known(mask, b.constants)
-            if known is not None and name in b.values and (
+            if known is not None and b.masks.known(name, b.constants) is None and (
                     mask in b.masks.roots or any((array <= HUGE).any() for _, array in known)):
+                b.reads[op.outputs[0]] = (name,)  # so that this is all that is said about it
                 blocked = additive(known)
                 if blocked is None:
                     raise Unsupported("what is added to the scores is neither 0 nor hugely negative everywhere",
@@ -222,29 +223,30 @@ def _mask(b: Builder, op: Operation) -> tuple[str, list[tuple[int, Array]], str]
         condition = b.masks.known(op.inputs[0], b.constants)
         for name, other, sense in ((op.inputs[1], op.inputs[2], False), (op.inputs[2], op.inputs[1], True)):
             low = b.masks.known(other, b.constants)
-            if condition is not None and name in b.values and low and all((array <= HUGE).all() for _, array in low):
+            if condition is not None and low and all((array <= HUGE).all() for _, array in low):
                 return name, [(length, array.astype(bool) == sense) for length, array in condition], op.inputs[0]
     return None
 
 
 def masked_softmax(b: Builder, op: Operation) -> bool:
-    """The softmax of scores to which masks are added."""
-    name, causal, masked = _source(b, op.inputs[0]), False, False
+    """The softmax of scores to which masks are added, or in which they choose."""
+    name, masks = _source(b, op.inputs[0]), []
     while (step := _made(b, name, "Add", "Where")) is not None and (found := _mask(b, step)) is not None:
-        name, blocked, mask = found
-        shape = b.values[name].shape
-        kind = classify(blocked, shape) if len(shape) > 1 else None
+        name = _source(b, found[0])
+        masks.append((step, *found[1:]))
+    if not masks or name not in b.values:
+        return False
+    b.reads[op.outputs[0]] = (name,)
+    scores, causal, masked = b.values[name], False, False
+    for step, blocked, mask in masks:
+        kind = classify(blocked, scores.shape) if len(scores.shape) > 1 else None
         if kind is None:
             raise Unsupported(f"its mask ({step.name!r}) is neither causal nor one of valid tokens (ones for the first "
                               "tokens, then zeros)", "export with one of these, or without a mask")
         if mask in b.masks.roots and not b.masks.use(mask):
             raise Unsupported(f"it depends on two masks, {b.masks.used!r} and {b.masks.roots[mask]!r}", "use one mask")
         causal, masked = causal or kind[0], masked or kind[1]
-        name = _source(b, name)
-    if name == _source(b, op.inputs[0]):
-        return False
-    softmax_of(b, op, b.values[name], causal, masked)
-    b.reads[op.outputs[0]] = (name,)
+    softmax_of(b, op, scores, causal, masked)
     return True
 
 
