@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..float_graph import FloatConcat, FloatEmbedding
-from .builder import Builder, Operation, Unsupported, Value
+from .builder import Builder, Index, Operation, Unsupported, Value
 from .layout import cut
 from .operators import operator
 
@@ -34,7 +34,7 @@ def gather(b: Builder, op: Operation) -> None:
         cut(b, x, index, op)
 
 
-def _parts(b: Builder, op: Operation, x: Value, index: np.ndarray) -> None:  # type: ignore[type-arg]
+def _parts(b: Builder, op: Operation, x: Value, index: Index) -> None:
     """Rows of a matrix in any order: a slice for each run."""
     axis = op.attributes.get("axis", 0) % len(x.shape)
     places = b.constants[op.inputs[1]].reshape(-1) % x.shape[axis]
