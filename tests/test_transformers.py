@@ -1,19 +1,15 @@
 """Transformers in float ONNX files: what exporters write becomes products, norms and softmaxes without moving data, and
 computes what ONNX Runtime computes."""
 
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from systolith.gen.errors import UserError
 from systolith.gen.float_graph import (
     FloatConcat,
     FloatConstant,
-    FloatGraph,
     FloatMatMul,
-    FloatNode,
     FloatNorm,
     FloatRotary,
     FloatSlice,
@@ -24,41 +20,27 @@ from tests.onnx_models import Model
 from tests.test_frontend import compare, kinds
 from tests.transformer_models import (
     INT,
+    D,
+    H,
+    T,
+    X,
     angles,
     attention,
     bert_layer,
     causal,
+    counts,
     feed_forward,
     heads,
     layer_norm,
     linear,
+    only,
+    projected,
     repeated,
     rms_norm,
     rotated,
+    still,
     together,
 )
-
-Array = NDArray[Any]
-T, D, H = 6, 8, 2
-X = {"x": (1, T, D)}
-MASK = {**X, "mask": (1, T)}
-
-
-def only(graph: FloatGraph, kind: type[FloatNode]) -> Any:
-    """The one node of that kind."""
-    (node,) = (node for node in graph.nodes if isinstance(node, kind))
-    return node
-
-
-def still(graph: FloatGraph) -> FloatGraph:
-    """A graph in which no element is moved."""
-    assert "FloatTranspose" not in kinds(graph), kinds(graph)
-    return graph
-
-
-def counts(graph: FloatGraph) -> dict[str, int]:
-    names = [name.removeprefix("Float") for name in kinds(graph) if name != "FloatReshape"]
-    return {name: names.count(name) for name in sorted(set(names))}
 
 
 @pytest.mark.parametrize("variant", range(4))
@@ -134,12 +116,6 @@ def test_llama_block(split: bool) -> None:
     assert all(node.rms for node in graph.nodes if isinstance(node, FloatNorm))
 
 
-def projected(m: Model, count: int = H, size: int = D // H) -> list[str]:
-    """Queries, keys and values [1, h, T, d] of x."""
-    return [heads(m, m.node("MatMul", ["x", m.weights(D, count * size)], name), f"{name}h", T, count, size)
-            for name in "qkv"]
-
-
 def test_products_take_their_operands_as_they_lie() -> None:
     """Keys before or after their transposition, scores transposed, no heads at all, heads as the batch of rank 3."""
     m = Model()
@@ -153,18 +129,14 @@ def test_products_take_their_operands_as_they_lie() -> None:
     m.node("MatMul", [m.node("Reshape", ["zt", m.constant([T, D], INT)], "zr"), m.weights(D, 3)], "o")
     graph = still(compare(m.proto(X, ["o"])))
     assert [node.transposed for node in graph.nodes if isinstance(node, FloatMatMul)] == [True, False]
-    for perm, transposed in (([0, 1], False), ([1, 0], True)):
+    for turned in (False, True):
         m = Model()
-        m.node("MatMul", ["x", m.node("Transpose", [m.node("MatMul", ["x", m.weights(D, T)], "k")], "t", perm=perm)],
-               "y")
-        if perm == [0, 1]:
-            m.nodes[-1].input[0] = m.node("MatMul", ["x", m.weights(D, T)], "q")
-            m.nodes.insert(-2, m.nodes.pop())
-        else:
-            m.nodes[-1].input[0] = "k"
+        m.node("MatMul", ["x", m.weights(D, T)], "q")
+        m.node("MatMul", ["x", m.weights(D, T)], "k")
+        m.node("MatMul", ["q", m.node("Transpose", ["k"], "t", perm=[1, 0]) if turned else "k"], "y")
         graph = still(compare(m.proto({"x": (T, D)}, ["y"])))
         product = only(graph, FloatMatMul)
-        assert product.transposed == transposed and graph.shapes[product.output] == (T, 1, T)
+        assert product.transposed == turned and graph.shapes[product.output] == (T, 1, T)
 
 
 def test_a_product_that_lies_in_neither_way_moves_one_operand() -> None:

@@ -4,9 +4,31 @@ from typing import Any
 
 import numpy as np
 
+from systolith.gen.float_graph import FloatGraph, FloatNode
 from tests.onnx_models import Model
+from tests.test_frontend import kinds
 
 INT = np.int64
+T, D, H = 6, 8, 2
+X = {"x": (1, T, D)}
+MASK = {**X, "mask": (1, T)}
+
+
+def only(graph: FloatGraph, kind: type[FloatNode]) -> Any:
+    """The one node of that kind."""
+    (node,) = (node for node in graph.nodes if isinstance(node, kind))
+    return node
+
+
+def still(graph: FloatGraph) -> FloatGraph:
+    """A graph in which no element is moved."""
+    assert "FloatTranspose" not in kinds(graph), kinds(graph)
+    return graph
+
+
+def counts(graph: FloatGraph) -> dict[str, int]:
+    names = [name.removeprefix("Float") for name in kinds(graph) if name != "FloatReshape"]
+    return {name: names.count(name) for name in sorted(set(names))}
 
 
 def linear(m: Model, x: str, y: str, inputs: int, outputs: int) -> str:
@@ -141,3 +163,9 @@ def bert_layer(m: Model, x: str, y: str, tokens: int, width: int, count: int, ma
     layer_norm(m, m.node("Add", [made, x], f"{y}_sum"), f"{y}_mid", width, variant)
     made = feed_forward(m, f"{y}_mid", f"{y}_ff", width, 2 * width)
     return layer_norm(m, m.node("Add", [made, f"{y}_mid"], f"{y}_last"), y, width, variant)
+
+
+def projected(m: Model, count: int = H, size: int = D // H) -> list[str]:
+    """Queries, keys and values [1, h, T, d] of x."""
+    return [heads(m, m.node("MatMul", ["x", m.weights(D, count * size)], name), f"{name}h", T, count, size)
+            for name in "qkv"]

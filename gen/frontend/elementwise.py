@@ -87,8 +87,12 @@ def _affine(b: Builder, op: Operation, x: Value, scale: Array, offset: Array) ->
         found = rows(b, x)
         if _by_channel(b, op, Value(found.tensor, found.index), scale, offset):
             return
-    if x.index.size == offset.size > 1 and (offset <= HUGE).any() and ((offset <= HUGE) | (offset == 0)).all():
+    if offset.size > 1 and (offset <= HUGE).any() and ((offset <= HUGE) | (offset == 0)).all():
         raise Unsupported("it adds a mask to what no softmax reads", "mask the scores right before the softmax")
+    if np.all(scale == -1) and (laid := placed(b, x, offset)) is not None:
+        b.add(FloatAdd(op.name, (constant_tensor(b, op.outputs[0], laid), x.tensor), op.outputs[0], minus=True,
+                       source=op.source), x.index)
+        return
     for constant, neutral, kind in ((scale, 1, FloatMul), (offset, 0, FloatAdd)):
         if np.all(constant == neutral):
             continue

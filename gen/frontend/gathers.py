@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..float_graph import FloatConcat, FloatEmbedding
-from .builder import Builder, Operation, Unsupported, Value
+from .builder import Builder, Index, Operation, Unsupported, Value
 from .layout import cut
 from .operators import operator
 
@@ -26,14 +26,15 @@ def gather(b: Builder, op: Operation) -> None:
         b.add(FloatEmbedding(op.name, (tensor,), op.outputs[0], table.astype(np.float32), source=op.source), made)
         return
     x = b.value(data)
-    index = x.index.take(b.constant(places, "indices"), axis)
-    try:
-        cut(b, x, index, op)
-    except Unsupported:
+    wanted = b.constant(places, "indices")
+    index = x.index.take(wanted, axis)
+    if np.unique(np.diff(wanted.reshape(-1) % x.shape[axis])).size > 1 or (np.diff(wanted.reshape(-1)) < 1).any():
         _parts(b, op, x, index)
+    else:
+        cut(b, x, index, op)
 
 
-def _parts(b: Builder, op: Operation, x: Value, index: np.ndarray) -> None:  # type: ignore[type-arg]
+def _parts(b: Builder, op: Operation, x: Value, index: Index) -> None:
     """Rows of a matrix in any order: a slice for each run."""
     axis = op.attributes.get("axis", 0) % len(x.shape)
     places = b.constants[op.inputs[1]].reshape(-1) % x.shape[axis]

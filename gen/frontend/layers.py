@@ -88,7 +88,7 @@ def _linear(b: Builder, op: Operation, weights: Array, bias: Array) -> None:
 
 
 def _matrices(b: Builder, op: Operation, name: str) -> Value:
-    """An operand of a product: a computed value, or constants [..., rows, columns] as [rows, heads, columns]."""
+    """An operand of a product: a computed value, or constants [..., rows, columns] as a tensor [rows, ..., columns]."""
     values = b.constants.get(name)
     if values is None or values.ndim < 2:
         return b.value(name)

@@ -32,12 +32,8 @@ class Rows:
     """Which channel element k along the axis is"""
     places: Index
     """Which row of the tensor, counted over height and width; of the file's shape without the axis"""
-    axis: int
-
-    @property
-    def index(self) -> Index:
-        """Of the value in the tensor."""
-        return np.moveaxis(self.places[..., None] * len(self.order) + self.order, -1, self.axis)
+    index: Index
+    """Of the value in the tensor"""
 
 
 def rows(b: Builder, value: Value, axis: int = -1) -> Rows:
@@ -57,7 +53,8 @@ def rows(b: Builder, value: Value, axis: int = -1) -> Rows:
         if value.index.ndim == 4 and axis % 4 == 1 and len(value.index) == 1:
             shape = (value.shape[2], value.shape[3], size)
         places = np.arange(len(flat)).reshape(last.shape[:-1])
-        return Rows(b.arranged(value.tensor, last, shape), np.arange(size), places, axis)
+        index = np.moveaxis(np.arange(last.size).reshape(last.shape), -1, axis)
+        return Rows(b.arranged(value.tensor, last, shape), np.arange(size), places, index)
     height, width, channels = b.shapes[value.tensor]
     if value.index.ndim < 4 and np.array_equal(starts, np.arange(len(flat)) * size):
         shape = (len(flat), 1, size)
@@ -65,7 +62,7 @@ def rows(b: Builder, value: Value, axis: int = -1) -> Rows:
         shape = (height, width * channels // size, size)
     else:
         shape = (height * width * channels // size, 1, size)
-    return Rows(b.reshaped(value.tensor, shape), order, (starts // size).reshape(last.shape[:-1]), axis)
+    return Rows(b.reshaped(value.tensor, shape), order, (starts // size).reshape(last.shape[:-1]), value.index)
 
 
 def placed(b: Builder, x: Value, values: Array) -> Array | None:

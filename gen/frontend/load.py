@@ -81,7 +81,8 @@ def _check_constants(model: onnx.ModelProto, file: Path) -> None:
         if tensor.data_type in FLOATS:
             with np.errstate(invalid="ignore"):
                 real = values.astype(np.float64)
-            if np.isnan(real).any() or (real.size > 1 and np.isinf(real).any()):  # a limit of Clip may be infinite
+            mask = ((real == 0) | (real == -np.inf)).all()  # of attention; and a limit of Clip may be infinite
+            if np.isnan(real).any() or (real.size > 1 and np.isinf(real).any() and not mask):
                 raise UserError(f"{file}: the constant {name!r} holds values that are not finite; train or export "
                                 f"the network again")
 

@@ -97,7 +97,9 @@ def classify(blocked: list[tuple[int, Array]], shape: tuple[int, ...]) -> tuple[
     valid ones may have any mask, since they are of no token. None for every other mask."""
     height, width = shape[-2:]
     triangle = np.arange(width) <= np.arange(height)[:, None]
-    for causal, masked in ((False, False), (True, False), (False, True), (True, True)):
+    for masked, causal in ((False, False), (False, True), (True, False), (True, True)):
+        if masked and not all(length for length, _ in blocked):
+            break  # a constant
         for length, array in blocked:
             try:
                 given = ~np.broadcast_to(array, shape)

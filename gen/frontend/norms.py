@@ -3,8 +3,8 @@
 import numpy as np
 
 from .builder import Builder, Operation, Unsupported
+from .norm_patterns import norm_of
 from .operators import operator
-from .patterns import norm_of
 
 
 @operator("LayerNormalization", unit="norm", notes="over the last axis; also as ReduceMean, Sub, Pow, Sqrt and Div",
