@@ -1,6 +1,6 @@
 """The array's weights: tiles read from memory ahead of their use."""
 
-from amaranth import Module, Signal, signed
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -26,23 +26,25 @@ class WeightLoader(wiring.Component):
     Parameters
     ----------
     rows: words of a tile. cols: bytes of a word that are weights. word_bytes: width of the memory port, a power of two.
+    strides: whether instructions may be `strided`; without, that bit is ignored.
 
     Members
     -------
-    i: stream of ARRAY instructions; counts at least 1, `b` and the ring multiples of `word_bytes`.
+    i: stream of ARRAY instructions; counts at least 1, `b` and the ring, or the strides, multiples of `word_bytes`;
+    ky = kx = 1 where it is strided.
     o: stream of rows of weights. memory: aligned reads. take, give: semaphores.
     taking: the instruction will take more; `take` is quiet otherwise.
     done: pulse: the last word of an instruction has been granted. busy: there are words to read or to hand on.
     """
 
-    def __init__(self, rows: int, cols: int, word_bytes: int) -> None:
+    def __init__(self, rows: int, cols: int, word_bytes: int, strides: bool = False) -> None:
         if rows < 1:
             raise ValueError(f"rows must be at least 1, not {rows}")
         if word_bytes < 1 or word_bytes & (word_bytes - 1):
             raise ValueError(f"word_bytes must be a power of two, not {word_bytes}")
         if not 1 <= cols <= word_bytes:
             raise ValueError(f"cols must be from 1 to word_bytes ({word_bytes}), not {cols}")
-        self.rows, self.cols, self.word_bytes = rows, cols, word_bytes
+        self.rows, self.cols, self.word_bytes, self.strides = rows, cols, word_bytes, strides
         super().__init__({
             "i": In(stream.Signature(isa.ARRAY.layout())),
             "o": Out(stream.Signature(data.ArrayLayout(signed(8), cols))),
@@ -81,7 +83,7 @@ class WeightLoader(wiring.Component):
             m.d.sync += row.eq(row + 1)
             with m.If(last_word):
                 m.d.sync += row.eq(0)
-        self._address(m, loops.load, word)
+        self._address(m, loops, word, last_word)
         self._take(m, loops, running, have, tile_end)
         self._give(m, loops.load, tile_end)
         room = self._buffer(m, word, running)
@@ -89,7 +91,7 @@ class WeightLoader(wiring.Component):
         m.d.comb += self.memory.request.valid.eq(running & have & room & ~(last_word & self.give.valid))
         return m
 
-    def _address(self, m: Module, load: Signal, word: Signal) -> None:
+    def _address(self, m: Module, loops: Loops, word: Signal, last_word: Signal) -> None:
         """The next word's address, in words."""
         low = exact_log2(self.word_bytes)
         p = self.i.payload
@@ -98,7 +100,7 @@ class WeightLoader(wiring.Component):
         following = Signal(ADDRESS_BITS - low)
         wraps = Signal()
         m.d.comb += [following.eq(address + 1), self.memory.request.payload.eq(address << low)]
-        with m.If(load):
+        with m.If(loops.load):
             m.d.sync += [
                 address.eq(p.b >> low), ring.eq(p.ring >> low), ring_end.eq((p.ring + p.ring_bytes) >> low),
                 wraps.eq(p.ring_bytes != 0),
@@ -107,6 +109,34 @@ class WeightLoader(wiring.Component):
             m.d.sync += address.eq(following)
             with m.If(wraps & (following == ring_end)):
                 m.d.sync += address.eq(ring)
+        if self.strides:
+            self._stride(m, loops, word, last_word, address)
+
+    def _stride(self, m: Module, loops: Loops, word: Signal, last_word: Signal, address: Signal) -> None:
+        """Of a strided instruction: the address of the next row, of the next kc's first, of the next tile's first."""
+        low = exact_log2(self.word_bytes)
+        p = self.i.payload
+        strided = Signal()
+        names = ("b_row", "b_kc", "b_tile")
+        strides = [Signal(ADDRESS_BITS - low, name=name, reset_less=True) for name in names]
+        kc_first, tile_first = (Signal.like(address, name=name) for name in ("kc_first", "tile_first"))
+        base, stride, following = (Signal.like(address, name=name) for name in ("base", "stride", "strided_following"))
+        next_tile = Signal()
+        m.d.comb += [
+            following.eq(base + stride), next_tile.eq(last_word & loops.last[LEVELS.index("kc")]),
+            base.eq(Mux(next_tile, tile_first, Mux(last_word, kc_first, address))),
+            stride.eq(Mux(next_tile, strides[2], Mux(last_word, strides[1], strides[0]))),
+        ]
+        with m.If(loops.load):
+            m.d.sync += [strided.eq(p.strided), kc_first.eq(p.b >> low), tile_first.eq(p.b >> low)]
+            m.d.sync += [stride_.eq(p[isa.ARRAY.second_names[name]] >> low)
+                         for name, stride_ in zip(names, strides, strict=True)]
+        with m.Elif(word & strided):
+            m.d.sync += address.eq(following)
+            with m.If(last_word):
+                m.d.sync += kc_first.eq(following)
+            with m.If(next_tile):
+                m.d.sync += tile_first.eq(following)
 
     def _take(self, m: Module, loops: Loops, running: Signal, have: Signal, tile_end: Signal) -> None:
         """One take a tile, up to one tile ahead; without a semaphore all tiles are there."""

@@ -8,21 +8,22 @@ from numpy.typing import NDArray
 from systolith.rtl.config import ADDRESS_BITS
 from systolith.rtl.isa import Instruction
 
-EXACT_IN_FLOAT32 = 1024
-"""Products of int8 that float32 sums exactly: 1024 * 2**14 = 2**24."""
+EXACT_IN_FLOAT32 = 512
+"""Products of bytes, one of them centred, that float32 sums exactly: 512 * 2**15 = 2**24."""
 _MODULUS = 1 << ADDRESS_BITS
 
 
 def input_tiles(instruction: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.float64]:
-    """What is fed to the array: [K tiles, rows_y * rows_x, rows], the same for every tile of output channels.
+    """What is fed to the array: [K tiles, rows_y * rows_x, rows], the same for every tile of output channels. -128 to
+    127, or -255 to 255 where the instruction is centred.
 
     Raises IndexError where a byte inside the image lies past the memory.
     """
     return _gather(instruction, memory, rows).astype(np.float64)
 
 
-def _gather(i: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.int8]:
-    """`input_tiles` as int8."""
+def _gather(i: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.integer]:
+    """`input_tiles` as integers."""
     y, x, lane = np.arange(i.rows_y), np.arange(i.rows_x), np.arange(rows)
     ky, kx, kc = np.arange(i.ky), np.arange(i.kx), np.arange(i.kc)
     iy = i.y_start + ky[:, None] * i.y_dilation + y * i.y_step  # [ky, y]
@@ -39,13 +40,17 @@ def _gather(i: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.
         values = memory[address]
     else:
         values = np.where(inside, memory[np.where(inside, address, 0)], np.uint8(i.pad & 0xFF))
-    return values.reshape(i.ky * i.kx * i.kc, i.rows_y * i.rows_x, rows).view(np.int8)
+    fed = values.reshape(i.ky * i.kx * i.kc, i.rows_y * i.rows_x, rows).view(np.int8)
+    return fed.astype(np.int16) - np.int16(i.pad) if i.centred else fed
 
 
 def weight_addresses(instruction: Instruction, rows: int, word_bytes: int) -> NDArray[np.int64]:
     """Address of each word of weights in the order in which they are read: [tiles, K tiles, rows]."""
     i = instruction
     shape = (i.tiles, i.ky * i.kx * i.kc, rows)
+    if i.strided:
+        tile, kc, row = np.arange(i.tiles)[:, None, None], np.arange(i.kc)[:, None], np.arange(rows)
+        return (i.b + tile * i.b_tile + kc * i.b_kc + row * i.b_row) & _MODULUS - 1
     address = i.b + np.arange(int(np.prod(shape))) * word_bytes
     if i.ring_bytes:
         end = i.ring + i.ring_bytes

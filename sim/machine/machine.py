@@ -6,6 +6,7 @@ allow is legal and a program that would hang the machine is found (`Deadlock`).
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from systolith.gen.emit.program import HostRow
 from systolith.rtl import assembly, isa
 from systolith.rtl.config import Config
 from systolith.rtl.isa import Instruction
-from systolith.sim.golden.array import input_tiles
+from systolith.sim.golden.array import input_tiles, weight_addresses
 from systolith.sim.golden.depthwise import execute_depthwise
 from systolith.sim.golden.norm import execute_norm
 from systolith.sim.golden.pages import Pages
@@ -28,6 +29,17 @@ class MachineError(RuntimeError):
 
 class Deadlock(MachineError):
     """No unit can go on; the message says what each waits for."""
+
+
+def check_array(i: Any, config: Config) -> None:
+    """Raises `MachineError` where an ARRAY asks for products of activations that a machine cannot make."""
+    if (i.strided or i.centred) and not config.activation_products:
+        raise MachineError("ILLEGAL_OPERAND: ARRAY strided or centred on a machine without activation_products")
+    if i.strided and (i.ky != 1 or i.kx != 1):
+        raise MachineError(f"ILLEGAL_OPERAND: ARRAY strided with a kernel of {i.ky} x {i.kx}")
+    names = [isa.ARRAY.second_names.get(name, name) for name in ("b", "b_row", "b_kc", "b_tile")]
+    if i.strided and any(getattr(i, name) % config.word_bytes for name in names):
+        raise MachineError(f"ILLEGAL_OPERAND: ARRAY strided by what is not a multiple of {config.word_bytes} bytes")
 
 
 class Machine:
@@ -228,21 +240,26 @@ class Machine:
         i, c = instruction, self.config
         if i.rows_y * i.rows_x > c.accumulator_rows or not i.rows_y * i.rows_x * i.tiles * i.ky * i.kx * i.kc:
             raise MachineError(f"ILLEGAL_OPERAND: ARRAY of {i.rows_y} x {i.rows_x} rows")
+        check_array(i, c)
         x = input_tiles(i, self.memory, c.rows)
+        addresses = weight_addresses(i, c.rows, c.word_bytes) if i.strided else None
         address = i.b
-        for _ in range(i.tiles):
+        for n in range(i.tiles):
             while len(self._blocks) >= 2:
                 self._waiting["array"] = "a free half of the accumulators"
                 yield False
             total = np.zeros((i.rows_y * i.rows_x, c.cols))
             for k in range(len(x)):
                 yield from self._take("array", i.ready, 1)
-                raw = self.memory[self._range(address, c.weight_tile_bytes)]
+                if addresses is not None:
+                    raw = np.stack([self.memory[self._range(at, c.word_bytes)] for at in addresses[n, k].tolist()])
+                else:
+                    raw = self.memory[self._range(address, c.weight_tile_bytes)]
                 tile = raw.view(np.int8).reshape(c.rows, c.word_bytes)
                 total += x[k] @ tile[:, :c.cols].astype(np.float64)  # exact: every sum is below 2**53
                 self._give(i.free, 1)
                 address += c.weight_tile_bytes
-                if i.ring_bytes and address >= i.ring + i.ring_bytes:
+                if not i.strided and i.ring_bytes and address >= i.ring + i.ring_bytes:
                     address -= i.ring_bytes
             self._blocks.append(total.astype(np.int64).astype(np.int32))
             yield True
