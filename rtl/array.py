@@ -13,14 +13,14 @@ from .ports import accumulator_row
 class RowPayload(data.StructLayout):
     """A row of activations on its way into the array.
 
-    data: a byte for each row of the array. swap: first row of a K tile (the next weights become active with it).
-    begin: first row of a block. first: the K tile is the block's first (accumulators are overwritten, not added to).
-    last: last row of the block's last K tile. index: accumulator row.
+    data: a value of `activation_bits` for each row of the array. swap: first row of a K tile (the next weights become
+    active with it). begin: first row of a block. first: the K tile is the block's first (accumulators are overwritten,
+    not added to). last: last row of the block's last K tile. index: accumulator row.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, activation_bits: int = 8) -> None:
         super().__init__({
-            "data": data.ArrayLayout(signed(8), rows),
+            "data": data.ArrayLayout(signed(activation_bits), rows),
             "swap": 1,
             "begin": 1,
             "first": 1,
@@ -68,7 +68,7 @@ class ArrayRow(wiring.Component):
 
     Parameters
     ----------
-    cols: cells. width: bits of a sum. multiplier: back end of `Products`.
+    cols: cells. width: bits of a sum. multiplier: back end of `Products`. activation_bits: 8 or 9.
 
     Members
     -------
@@ -78,12 +78,13 @@ class ArrayRow(wiring.Component):
     above, below: sums, slanted likewise.
     """
 
-    def __init__(self, cols: int, width: int, multiplier: str = "generic") -> None:
+    def __init__(self, cols: int, width: int, multiplier: str = "generic", activation_bits: int = 8) -> None:
         self.cols = cols
         self.width = width
         self.multiplier = multiplier
+        self.activation_bits = activation_bits
         super().__init__({
-            "activation": In(signed(8)),
+            "activation": In(signed(activation_bits)),
             "swap": In(1),
             "write": In(1),
             "weights": In(data.ArrayLayout(signed(8), cols)),
@@ -94,7 +95,7 @@ class ArrayRow(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bytes_ = data.ArrayLayout(signed(8), self.cols)
-        activations = Signal(bytes_, reset_less=True)
+        activations = Signal(data.ArrayLayout(signed(self.activation_bits), self.cols), reset_less=True)
         active = Signal(bytes_, reset_less=True)
         shadow = Signal(bytes_, reset_less=True)
         sums = Signal(self.below.shape(), reset_less=True)
@@ -104,9 +105,9 @@ class ArrayRow(wiring.Component):
         m.d.sync += [
             swapped.eq(swap),
             written.eq(write),
-            activations.eq(Cat(self.activation, activations.as_value())[:8 * self.cols]),
+            activations.eq(Cat(self.activation, activations.as_value())[:self.activation_bits * self.cols]),
         ]
-        m.submodules.products = products = Products(self.cols, self.multiplier)
+        m.submodules.products = products = Products(self.cols, self.multiplier, self.activation_bits)
         m.d.comb += [products.a.eq(activations), products.b.eq(active), self.below.eq(sums)]
         for col in range(self.cols):
             with m.If(swap[col]):
@@ -126,11 +127,11 @@ class Grid(wiring.Component):
 
     Parameters
     ----------
-    rows, cols: cells. multiplier: back end of `Products`.
+    rows, cols: cells. multiplier: back end of `Products`. activation_bits: of a row's value: 8, or 9 for -255 to 255.
 
     Members
     -------
-    activations: a byte a row. swap: the shadow weights are for this row of activations on.
+    activations: a value a row. swap: the shadow weights are for this row of activations on.
     weights: a byte a column. write: bit r: they go to row r of the shadow weights.
     sums: exact sums, `width` bits, slanted.
 
@@ -139,14 +140,15 @@ class Grid(wiring.Component):
     latency: cycles to the sum of column 0. width: bits of a sum.
     """
 
-    def __init__(self, rows: int, cols: int, multiplier: str = "generic") -> None:
+    def __init__(self, rows: int, cols: int, multiplier: str = "generic", activation_bits: int = 8) -> None:
         self.rows = rows
         self.cols = cols
         self.multiplier = multiplier
-        self.width = 16 + ceil_log2(rows)
+        self.activation_bits = activation_bits
+        self.width = 16 + ceil_log2(rows)  # for 9 bits, too: 255 * 128 is below 2**15
         self.latency = rows + 1 + Products.latency
         super().__init__({
-            "activations": In(data.ArrayLayout(signed(8), rows)),
+            "activations": In(data.ArrayLayout(signed(activation_bits), rows)),
             "swap": In(1),
             "weights": In(data.ArrayLayout(signed(8), cols)),
             "write": In(rows),
@@ -155,7 +157,7 @@ class Grid(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.skew_rows = skew_rows = Skew(self.rows, 8)
+        m.submodules.skew_rows = skew_rows = Skew(self.rows, self.activation_bits)
         m.submodules.skew_cols = skew_cols = Skew(self.cols, 8)
         swaps, swapped = Signal(self.rows), Signal(self.rows)  # bit r: in row r, in this cycle and the last
         m.d.comb += [
@@ -166,7 +168,8 @@ class Grid(wiring.Component):
         m.d.sync += swapped.eq(swaps)
         above = 0
         for index in range(self.rows):
-            m.submodules[f"row{index}"] = row = ArrayRow(self.cols, self.width, self.multiplier)
+            m.submodules[f"row{index}"] = row = ArrayRow(
+                self.cols, self.width, self.multiplier, self.activation_bits)
             m.d.comb += [
                 row.activation.eq(skew_rows.o[index]),
                 row.swap.eq(swaps[index]),
@@ -197,6 +200,8 @@ class SystolicArray(wiring.Component):
     ----------
     rows, cols: cells, 1 to 128 each; a single row takes 2 cycles for a tile at least.
     accumulator_rows: rows of a block at most. multiplier: back end of `Products`.
+    activation_bits: of the rows' values: 8, or 9 for -255 to 255. Sums are exact but for the accumulators' 32 bits, in
+    which they wrap.
 
     Members
     -------
@@ -206,7 +211,8 @@ class SystolicArray(wiring.Component):
     events: busy (a row was taken), wait_weights, wait_accumulators (a row was refused for that reason).
     """
 
-    def __init__(self, rows: int, cols: int, accumulator_rows: int, multiplier: str = "generic") -> None:
+    def __init__(self, rows: int, cols: int, accumulator_rows: int, multiplier: str = "generic",
+                 activation_bits: int = 8) -> None:
         if not 1 <= rows <= 128:
             raise ValueError(f"rows must be from 1 to 128, not {rows}")
         if not 1 <= cols <= 128:
@@ -218,10 +224,10 @@ class SystolicArray(wiring.Component):
         self.rows = rows
         self.cols = cols
         self.accumulator_rows = accumulator_rows
-        self.grid = Grid(rows, cols, multiplier)
+        self.grid = Grid(rows, cols, multiplier, activation_bits)
         self.accumulators = Accumulators(accumulator_rows, cols, self.grid.width)
         super().__init__({
-            "i": In(stream.Signature(RowPayload(rows))),
+            "i": In(stream.Signature(RowPayload(rows, activation_bits))),
             "weights": In(stream.Signature(data.ArrayLayout(signed(8), cols))),
             "o": Out(stream.Signature(accumulator_row(cols))),
             "block_done": Out(1),

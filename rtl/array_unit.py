@@ -96,6 +96,7 @@ class ArrayUnit(wiring.Component):
     ----------
     rows, cols: size of the array. word_bytes: width of the memory ports, a power of two, at least rows and cols.
     accumulator_rows: rows of a block at most. multiplier: back end of the products.
+    activation_products: whether instructions may be strided and centred; see `rtl.isa`.
 
     Members
     -------
@@ -103,17 +104,20 @@ class ArrayUnit(wiring.Component):
     input: unaligned reads. weights: aligned reads. o: finished accumulator rows.
     busy: an instruction is here, or accumulators are not drained.
     retired: pulse: an instruction's last block is in the accumulators.
-    error: level until reset: an instruction has a zero count, weights that are not aligned or a block of too many rows.
+    error: level until reset: an instruction has a zero count, weights that are not aligned or a block of too many rows;
+    it is strided and has a kernel, or asks for what `activation_products` has not.
     events: busy (a row entered the array); and, in cycles without: wait_weights, wait_accumulators (a row was there),
     wait_input (a row is on its way from memory), wait_semaphore (a semaphore refused to give, or has not given yet).
     """
 
     def __init__(self, rows: int, cols: int, word_bytes: int, accumulator_rows: int,
-                 multiplier: str = "generic") -> None:
+                 multiplier: str = "generic", activation_products: bool = False) -> None:
         self.word_bytes = word_bytes
-        self._feeder = Feeder(rows, word_bytes, accumulator_rows)
-        self._loader = WeightLoader(rows, cols, word_bytes)
-        self._array = SystolicArray(rows, cols, accumulator_rows, multiplier)
+        self.activation_products = activation_products
+        bits = 9 if activation_products else 8
+        self._feeder = Feeder(rows, word_bytes, accumulator_rows, bits)
+        self._loader = WeightLoader(rows, cols, word_bytes, activation_products)
+        self._array = SystolicArray(rows, cols, accumulator_rows, multiplier, bits)
         super().__init__({
             **unit_members(isa.ARRAY.layout(), EVENTS),
             "input": Out(MemoryReadPort(word_bytes)),
@@ -160,7 +164,13 @@ class ArrayUnit(wiring.Component):
         """What the units could not execute; a block of too many rows shows while it is fed."""
         low = self.word_bytes - 1
         unaligned = (p.b & low).any() | ((p.ring_bytes != 0) & ((p.ring | p.ring_bytes) & low).any())
-        return Cat(unaligned, *(p[name] == 0 for name in LEVELS)).any()
+        if not self.activation_products:
+            return Cat(unaligned, p.strided, p.centred, p.transposed, *(p[name] == 0 for name in LEVELS)).any()
+        # the strides of kc and tiles are where the ring is; a `ring` that is none may be anything
+        strides = (p[isa.ARRAY.second_names[name]] & low for name in ("b_row", "b_kc", "b_tile"))
+        bad_strides = p.strided & Cat(p.ky != 1, p.kx != 1, *strides).any()
+        turned = p.transposed & ~(p.strided if self._loader.square else 0)
+        return Cat(unaligned, bad_strides, turned, *(p[name] == 0 for name in LEVELS)).any()
 
     def _start(self, m: Module, products: RowProducts, illegal: Signal, completion: Completion) -> None:
         """Gives each instruction to the feeder and to the loader, each when it is free, once its waits are granted."""

@@ -67,6 +67,9 @@ class Config:
     16."""
     multiplier: str = "generic"
     """DSP back end of the array: generic, ecp5 or ice40."""
+    activation_products: int = 1
+    """1: the array can multiply activations with activations (weights from any tensor, inputs less their zero point, 9
+    bits of them); 0: with weights only, as it must be with multiplier ice40."""
     watchdog_cycles: int = 65536
     """Cycles without progress of any unit after which a running machine stops with an error."""
 
@@ -134,6 +137,10 @@ class Config:
             raise ConfigError(f"instruction_slots must be a power of two up to 16, not {self.instruction_slots}")
         if self.multiplier not in MULTIPLIERS:
             raise ConfigError(f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}")
+        if self.activation_products not in (0, 1):
+            raise ConfigError(f"activation_products must be 0 or 1, not {self.activation_products}")
+        if self.activation_products and self.multiplier == "ice40":
+            raise ConfigError("activation_products must be 0 with multiplier ice40 (it has no ninth bit), not 1")
         if self.watchdog_cycles < 1024:
             raise ConfigError(f"watchdog_cycles must be at least 1024, not {self.watchdog_cycles}")
 
@@ -191,6 +198,8 @@ class Config:
         word_bytes = int(clean.get("word_bytes", self.word_bytes))  # type: ignore[call-overload]
         if word_bytes != self.word_bytes and self.norm_lanes > word_bytes // 4:
             clean.setdefault("norm_lanes", -1)
+        if clean.get("multiplier") == "ice40":
+            clean.setdefault("activation_products", 0)
         wide = int(clean.get("external_bytes", self.external_bytes)) > 8  # type: ignore[call-overload]
         most = 0 if wide else int(clean.get("word_bytes", self.word_bytes))  # type: ignore[call-overload]
         if self.codec_lanes > most:  # the widest codec that there can be

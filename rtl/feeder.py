@@ -31,18 +31,20 @@ def feed_layout() -> data.StructLayout:
     })
 
 
-def tag_layout(rows: int) -> data.StructLayout:
+def tag_layout(rows: int, activation_bits: int) -> data.StructLayout:
     """What goes with a row of `rows` lanes: lanes low..high - 1 come from memory (`read`: there are any), the others
-    are `pad`; swap, begin, first and last as the array wants them."""
+    are `pad`; centred, where lanes have 9 bits: all of them less `pad`; swap, begin, first and last as the array wants
+    them."""
     return data.StructLayout({
         "read": 1, "low": range(rows + 1), "high": range(rows + 1), "pad": signed(8),
+        **({"centred": 1} if activation_bits > 8 else {}),
         "swap": 1, "begin": 1, "first": 1, "last": 1,
     })
 
 
-def access_layout(rows: int) -> data.StructLayout:
+def access_layout(rows: int, activation_bits: int) -> data.StructLayout:
     """One row to feed: the address of its lane 0, its tag, and whether it is the instruction's final one."""
-    return data.StructLayout({"address": ADDRESS_BITS, "tag": tag_layout(rows), "final": 1})
+    return data.StructLayout({"address": ADDRESS_BITS, "tag": tag_layout(rows, activation_bits), "final": 1})
 
 
 class RowAddresses(wiring.Component):
@@ -52,19 +54,19 @@ class RowAddresses(wiring.Component):
 
     Parameters
     ----------
-    rows: lanes of a row.
+    rows: lanes of a row. activation_bits: of a lane, 8 or 9.
 
     Members
     -------
-    i: stream of `feed_layout()`; every count at least 1. o: stream of `access_layout(rows)`.
+    i: stream of `feed_layout()`; every count at least 1. o: stream of `access_layout(rows, activation_bits)`.
     busy: an instruction's rows have not all been taken from `o`.
     """
 
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
+    def __init__(self, rows: int, activation_bits: int) -> None:
+        self.rows, self.activation_bits = rows, activation_bits
         super().__init__({
             "i": In(stream.Signature(feed_layout())),
-            "o": Out(stream.Signature(access_layout(rows))),
+            "o": Out(stream.Signature(access_layout(rows, activation_bits))),
             "busy": Out(1),
         })
 
@@ -81,8 +83,9 @@ class RowAddresses(wiring.Component):
         running, located, addressed = Signal(), Signal(), Signal()
         move = Signal()
         final = Signal()
-        tag = Signal(tag_layout(self.rows))
-        end = data.StructLayout({"tag": tag_layout(self.rows), "final": 1})  # what goes with an address
+        layout = tag_layout(self.rows, self.activation_bits)
+        tag = Signal(layout)
+        end = data.StructLayout({"tag": layout, "final": 1})  # what goes with an address
         place, shown = Signal(end, reset_less=True), Signal(end, reset_less=True)  # in stage 2, in stage 3
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
@@ -148,6 +151,8 @@ class RowAddresses(wiring.Component):
             out.low.eq(Mux(before < 0, 0, before)),  # means nothing unless `read`
             out.high.eq(Mux(read, Mux(after > self.rows, self.rows, after), 0)),
         ]
+        if self.activation_bits > 8:
+            m.d.sync += out.centred.eq(p.centred)
 
 
 class Feeder(wiring.Component):
@@ -163,27 +168,28 @@ class Feeder(wiring.Component):
     Parameters
     ----------
     rows: lanes. word_bytes: width of the memory port, at least `rows`. accumulator_rows: most rows of a block.
+    activation_bits: of a lane: 9, or 8 where no instruction is `centred`.
 
     Members
     -------
-    i: stream of `feed_layout()`; every count at least 1. o: stream of `RowPayload(rows)`.
+    i: stream of `feed_layout()`; every count at least 1. o: stream of `RowPayload(rows, activation_bits)`.
     memory: unaligned reads. done: pulse: the last request of an instruction has been granted.
     busy: rows have not all been taken. error: a block has more rows than the accumulators; nothing more is offered.
     """
 
     DEPTH = 17  # 16 and the buffer's output register: covers a memory latency of 8 and a refusal now and then
 
-    def __init__(self, rows: int, word_bytes: int, accumulator_rows: int) -> None:
+    def __init__(self, rows: int, word_bytes: int, accumulator_rows: int, activation_bits: int = 8) -> None:
         if rows < 1:
             raise ValueError(f"rows must be at least 1, not {rows}")
         if word_bytes < rows:
             raise ValueError(f"word_bytes must be at least rows ({rows}), not {word_bytes}")
         if not 1 <= accumulator_rows <= 65536:
             raise ValueError(f"accumulator_rows must be from 1 to 65536, not {accumulator_rows}")
-        self.rows, self.accumulator_rows = rows, accumulator_rows
+        self.rows, self.accumulator_rows, self.activation_bits = rows, accumulator_rows, activation_bits
         super().__init__({
             "i": In(stream.Signature(feed_layout())),
-            "o": Out(stream.Signature(RowPayload(rows))),
+            "o": Out(stream.Signature(RowPayload(rows, activation_bits))),
             "memory": Out(MemoryReadPort(word_bytes)),
             "done": Out(1),
             "busy": Out(1),
@@ -192,8 +198,8 @@ class Feeder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layout = tag_layout(self.rows)
-        m.submodules.addresses = addresses = RowAddresses(self.rows)
+        layout = tag_layout(self.rows, self.activation_bits)
+        m.submodules.addresses = addresses = RowAddresses(self.rows, self.activation_bits)
         m.submodules.tags = tags = SyncFIFOBuffered(width=layout.size, depth=self.DEPTH)
         m.submodules.lines = lines = SyncFIFOBuffered(width=8 * self.rows, depth=self.DEPTH)
         wiring.connect(m, wiring.flipped(self.i), addresses.i)
@@ -216,14 +222,17 @@ class Feeder(wiring.Component):
         return m
 
     def _output(self, m: Module, tags: SyncFIFOBuffered, lines: SyncFIFOBuffered) -> None:
-        """Joins tags and lines, puts in the padding, numbers the rows."""
-        tag = data.View(tag_layout(self.rows), tags.r_data)
+        """Joins tags and lines, puts in the padding, subtracts the centre, numbers the rows."""
+        tag = data.View(tag_layout(self.rows, self.activation_bits), tags.r_data)
         take = Signal()
         here = Signal()
         count = Signal(range(self.accumulator_rows + 1))
         index = Signal(range(self.accumulator_rows + 1))
         valid = Signal()
-        row = Signal(RowPayload(self.rows), reset_less=True)
+        row = Signal(RowPayload(self.rows, self.activation_bits), reset_less=True)
+        centre = Signal(signed(8))  # 0 where no lane has a ninth bit
+        if self.activation_bits > 8:
+            m.d.comb += centre.eq(Mux(tag.centred, tag.pad, 0))
         m.d.comb += [
             here.eq(tags.r_rdy & (~tag.read | lines.r_rdy)),
             index.eq(Mux(tag.swap, 0, count)),
@@ -239,6 +248,7 @@ class Feeder(wiring.Component):
             m.d.sync += [row[name].eq(tag[name]) for name in ("swap", "begin", "first", "last")]
             for lane in range(self.rows):
                 inside = (tag.low <= lane) & (tag.high > lane)
-                m.d.sync += row.data[lane].eq(Mux(inside, lines.r_data.word_select(lane, 8), tag.pad))
+                byte = Mux(inside, lines.r_data.word_select(lane, 8).as_signed(), tag.pad)
+                m.d.sync += row.data[lane].eq(byte - centre)
         with m.Elif(self.o.ready):
             m.d.sync += valid.eq(0)

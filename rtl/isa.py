@@ -51,12 +51,14 @@ class FieldError(ValueError):
 
 @dataclass(frozen=True)
 class Field:
-    """A field of an instruction word: `width` bits from `offset` upwards."""
+    """A field of an instruction word: `width` bits from `offset` upwards. `also`: a second name, for what the same bits
+    mean in another kind of use."""
 
     name: str
     width: int
     doc: str
     signed: bool = False
+    also: str = ""
 
     def check(self, value: int) -> None:
         low, high = (-(1 << self.width - 1), (1 << self.width - 1) - 1) if self.signed else (0, (1 << self.width) - 1)
@@ -64,8 +66,8 @@ class Field:
             raise FieldError(f"{self.name} must be from {low} to {high}, not {value}")
 
 
-def _u(name: str, width: int, doc: str) -> Field:
-    return Field(name, width, doc)
+def _u(name: str, width: int, doc: str, also: str = "") -> Field:
+    return Field(name, width, doc, also=also)
 
 
 def _s(name: str, width: int, doc: str) -> Field:
@@ -100,6 +102,11 @@ class InstructionType:
         """Named fields, in order."""
         return {field.name: field for word in self.words for field in word if field.name}
 
+    @property
+    def second_names(self) -> dict[str, str]:
+        """Second names of fields, and their first ones."""
+        return {field.also: field.name for word in self.words for field in word if field.also}
+
     def __call__(self, **values: int) -> "Instruction":
         return Instruction(self, values)
 
@@ -116,12 +123,20 @@ class InstructionType:
 
 
 class Instruction:
-    """One instruction: a type and the values of its fields (those not given are 0), checked for range."""
+    """One instruction: a type and the values of its fields (those not given are 0), checked for range.
+
+    Second names of fields are as good as the first ones; `values` has the first.
+    """
 
     def __init__(self, kind: InstructionType, values: dict[str, int]) -> None:
         self.kind = kind
         fields = kind.fields
         implied = {"opcode": kind.opcode, "length": kind.length}
+        for other, name in kind.second_names.items():
+            if other in values:
+                if name in values:
+                    raise ValueError(f"{kind.name}: {other} and {name} are one field")
+                values = {name if key == other else key: value for key, value in values.items()}
         self.values = {name: int(values.get(name, implied.get(name, 0))) for name in fields}
         for name in values:
             if name not in fields:
@@ -133,10 +148,12 @@ class Instruction:
                 raise FieldError(f"{kind.name}: {error}") from None
 
     def __getattr__(self, name: str) -> int:
-        try:
-            return self.__dict__["values"][name]
-        except KeyError:
-            raise AttributeError(name) from None
+        values = self.__dict__.get("values", {})
+        if name in values:
+            return values[name]
+        if values and name in self.kind.second_names:
+            return values[self.kind.second_names[name]]
+        raise AttributeError(name)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Instruction) and self.kind is other.kind and self.values == other.values
@@ -236,38 +253,41 @@ wrapping from ring + ring_bytes to ring where ring_bytes is not 0. Where a_ring 
 read a_ring lower if the address of the first of them inside the image is at or past a_end (once; addresses are modulo
 2**24 before and after): rows of the input may lie in a ring of whole rows.
 
-On machines with `activation_products` the weights may be activations as they lie in memory. Where b_row is not 0,
-word r of the weight tile (n, kc) is at B + n * b_tile + kc * b_kc + r * b_row: row r of the tile or, with `transposed`, its
-column r (of an array whose rows, columns and words are equal). ky and kx must be 1 then, ring_bytes 0, and b_row, b_kc
-and b_tile multiples of the memory's word. Tiles may go past what is meant: rows of weights that meet zeros, columns
-that nobody stores. With `centred`, `pad` is subtracted from each byte that is fed: what is outside the image counts as
-zero.""",
+On a machine with `activation_products` the weights may be activations: with strided = 1 (ky = kx = 1, no ring) row r of
+the weight tile of (n, kc) is the memory word at B + n * b_tile + kc * b_kc + r * b_row, modulo 2**24; all four are
+multiples of the word. With transposed = 1 the word is column r instead, on an array whose rows, columns and words are
+equal. A tile may so reach past what is meant: rows past it must be fed zeros (centred, and row_bytes
+where the input ends), columns past it are not stored by VECTOR; but every word must lie in the memory, or the machine
+stops with ADDRESS_OUT_OF_RANGE. With centred = 1 `pad` is subtracted from every byte that is fed (-255..255 then):
+what is outside the image counts as 0, as does a byte that equals `pad`, the input's zero point. Sums wrap to int32 in
+all cases. Where the machine cannot, either bit is an illegal operand.""",
     _unit("the input's byte at iy = 0, bx = 0", "first weight tile; a multiple of the memory's word", "unused") + (
         (_u("rows_y", 16, "output rows"), _u("rows_x", 16, "output columns; rows_y * rows_x accumulator rows")),
         (_u("ky", 8, "K tiles: kernel rows"), _u("kx", 8, "K tiles: kernel columns"),
          _u("kc", 16, "K tiles: along the bytes of a kernel row")),
-        (_u("tiles", 16, "tiles of output channels"), _s("pad", 8, "value outside the image"), _skip(8)),
+        (_u("tiles", 16, "tiles of output channels"), _s("pad", 8, "value outside the image"),
+         _u("strided", 1, "1: weights lie as b_row, b_kc and b_tile say"),
+         _u("centred", 1, "1: pad is subtracted from what is fed"),
+         _u("transposed", 1, "1: the words are columns of the weight tile, not its rows"), _skip(5)),
         (_s("y_start", 16, "iy of the first output row at ky = 0"), _u("height", 16, "input rows")),
         (_u("y_step", 8, "input rows from one output row to the next"),
-         _u("y_dilation", 8, "input rows from one ky to the next"),
-         _u("centred", 1, "1: `pad` is subtracted from what is fed"),
-         _u("transposed", 1, "1: words of activations are columns of weights"), _skip(14)),
+         _u("y_dilation", 8, "input rows from one ky to the next"), _skip(16)),
         (_s("x_start", _ADDR, "bx of the first output column at kx = kc = 0"), _skip(8)),
         (_u("row_bytes", _ADDR, "bytes of an input row that are inside the image"), _skip(8)),
         (_u("row_pitch", _ADDR, "bytes from one input row to the next"), _skip(8)),
         (_u("x_step", _ADDR, "bytes from one output column to the next"), _skip(8)),
-        (_u("kx_step", _ADDR, "bytes from one kx to the next"), _skip(8)),
+        (_u("kx_step", _ADDR, "bytes from one kx to the next; strided: from one row of a weight tile to the next",
+            "b_row"), _skip(8)),
         (_u("kc_step", _ADDR, "bytes from one kc to the next"), _skip(8)),
-        (_u("ring", _ADDR, "where the ring of weight tiles starts"),
+        (_u("ring", _ADDR, "where the ring of weight tiles starts; strided: bytes from one kc's weights to the next's",
+            "b_kc"),
          _u("ready", SEMAPHORE_NUMBER_BITS, "semaphore of which 1 is taken before a weight tile is read; 0: none"),
          _skip(3)),
-        (_u("ring_bytes", _ADDR, "size of the ring; 0: no ring"),
+        (_u("ring_bytes", _ADDR, "size of the ring; 0: no ring; strided: bytes from one tile's weights to the next's",
+            "b_tile"),
          _u("free", SEMAPHORE_NUMBER_BITS, "semaphore to which 1 is given after a weight tile is read; 0: none"),
          _skip(3)),
         *_ring("a"),
-        (_u("b_row", _ADDR, "bytes from one word of activations to the next; 0: tiles of weights"), _skip(8)),
-        (_u("b_kc", _ADDR, "bytes from one kc to the next"), _skip(8)),
-        (_u("b_tile", _ADDR, "bytes from one tile of output channels to the next"), _skip(8)),
     ))
 
 VECTOR = InstructionType(
@@ -495,7 +515,8 @@ def markdown() -> str:
         for index, word in enumerate(kind.words):
             offset = 0
             for field in word:
-                name = f"`{field.name}`" + (" (signed)" if field.signed else "") if field.name else ""
+                name = ", ".join(f"`{one}`" for one in (field.name, field.also) if one)
+                name += " (signed)" if field.signed else ""
                 out.append(f"| {index} | {offset + field.width - 1}:{offset} | {name} | {field.doc} |")
                 offset += field.width
         out.append("")

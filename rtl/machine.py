@@ -54,7 +54,8 @@ class Machine(wiring.Component):
         c = config
         multiplier = "generic" if simulated else c.multiplier
         self.units: dict[str, wiring.Component] = {
-            "array": ArrayUnit(c.rows, c.cols, c.word_bytes, c.accumulator_rows, multiplier),
+            "array": ArrayUnit(c.rows, c.cols, c.word_bytes, c.accumulator_rows, multiplier,
+                               bool(c.activation_products)),
             "vector": VectorUnit(c.cols, c.word_bytes, c.vector_lanes),
         }
         if c.external_bytes:

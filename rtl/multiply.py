@@ -1,4 +1,4 @@
-"""Signed int8 products: one register after the multiplication, in fabric or inside a DSP block."""
+"""Signed products of bytes: one register after the multiplication, in fabric or inside a DSP block."""
 
 from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal, signed
 from amaranth.lib import data, wiring
@@ -8,7 +8,7 @@ BACKENDS = ("generic", "ecp5", "ice40")
 
 
 class Products(wiring.Component):
-    """`p[k] = a[k] * b[k]` for signed bytes, a cycle later.
+    """`p[k] = a[k] * b[k]` for signed bytes, or one of 9 bits and a byte, a cycle later.
 
     A free-running pipeline: every cycle takes operands and gives the products of the operands `latency` cycles ago.
     All back ends have the same latency, so a machine takes the same cycles whatever it is built for.
@@ -19,10 +19,12 @@ class Products(wiring.Component):
     count: products a cycle, at least 1.
     backend: "generic" (plain multiplication, any target and simulator), "ecp5" (one `MULT18X18D` a product, its output
         register used), "ice40" (one `SB_MAC16` in its dual 8x8 mode every two products, its product registers used).
+    a_bits: bits of `a`, 8 or 9; "ice40" has 8 only.
 
     Members
     -------
-    a, b: operands. p: products, 16 bits each, exact (-128 * -128 included).
+    a, b: operands; `a` with 9 bits is from -255 to 255. p: products, 16 bits each, exact (-128 * -128 and -255 * -128
+    included).
 
     Attributes
     ----------
@@ -31,15 +33,17 @@ class Products(wiring.Component):
 
     latency = 1
 
-    def __init__(self, count: int, backend: str = "generic") -> None:
+    def __init__(self, count: int, backend: str = "generic", a_bits: int = 8) -> None:
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count}")
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
+        if a_bits not in (8, 9) or (a_bits == 9 and backend == "ice40"):
+            raise ValueError(f"a_bits must be 8, or 9 with another backend than ice40, not {a_bits} with {backend}")
         self.count = count
         self.backend = backend
         super().__init__({
-            "a": In(data.ArrayLayout(signed(8), count)),
+            "a": In(data.ArrayLayout(signed(a_bits), count)),
             "b": In(data.ArrayLayout(signed(8), count)),
             "p": Out(data.ArrayLayout(signed(16), count)),
         })

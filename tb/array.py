@@ -19,6 +19,7 @@ def benches() -> Iterator[Any]:
     size = {"rows": 4, "cols": 3, "depth": 9}
     yield "array_generic", SystolicArray(4, 3, 9), size
     yield "array_ecp5", SystolicArray(4, 3, 9, "ecp5"), size, [MODELS / "MULT18X18D.v"]
+    yield "array_ecp5_9", SystolicArray(4, 3, 9, "ecp5", 9), size | {"bits": 9}, [MODELS / "MULT18X18D.v"]
     model = ice40_model()
     if model is not None:
         yield "array_ice40", SystolicArray(4, 3, 9, "ice40"), size, [model]
@@ -26,10 +27,10 @@ def benches() -> Iterator[Any]:
 
 async def run(dut: Any, seed: int, stall: bool) -> int:
     """Blocks through the array; the result is `active` after them."""
-    p = parameters()
-    inputs, weights, expected = array_blocks(seed, p["rows"], p["cols"], p["depth"])
+    p = {"bits": 8} | parameters()
+    inputs, weights, expected = array_blocks(seed, p["rows"], p["cols"], p["depth"], bits=p["bits"])
     patterns = [stalls(seed + k) if stall else None for k in range(3)]
-    source = Source(dut, "i", RowPayload(p["rows"]))
+    source = Source(dut, "i", RowPayload(p["rows"], p["bits"]))
     loader = Source(dut, "weights", data.ArrayLayout(signed(8), p["cols"]))
     sink = Sink(dut, "o", accumulator_row(p["cols"]))
     await start(dut)

@@ -19,6 +19,7 @@ def benches() -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Components to test."""
     for size in ((4, 4, 4, 16), (5, 3, 8, 32)):
         yield f"array_unit_{size[0]}x{size[1]}", ArrayUnit(*size), dict(size=size)
+    yield "array_unit_products", ArrayUnit(*size, activation_products=True), dict(size=size, products=True)
 
 
 async def serve_semaphores(dut: Any, program: Program, given: list[dict[str, int]]) -> None:
@@ -58,8 +59,8 @@ async def watch(dut: Any, retired: list[int]) -> None:
 @cocotb.test()
 async def runs_a_program(dut: Any) -> None:
     """Blocks, takes, gives, retirement."""
-    size = parameters()["size"]
-    program = Program(sum(size) + 1, *size, count=4)
+    size, products = parameters()["size"], parameters().get("products", False)
+    program = Program(sum(size) + 1, *size, count=6 if products else 4, products=products)
     given: list[dict[str, int]] = []
     retired: list[int] = []
     source, sink = Source(dut, "instruction", ARRAY.layout()), Sink(dut, "o", accumulator_row(size[1]))

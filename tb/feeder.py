@@ -17,19 +17,20 @@ from tests.array_instructions import REGION, fed_rows, feed_payload, random_fiel
 
 def benches() -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Components to test."""
-    for rows, word_bytes in ((4, 4), (5, 8)):
-        yield f"feeder_{rows}", Feeder(rows, word_bytes, 32), dict(rows=rows)
+    for rows, word_bytes, bits in ((4, 4, 8), (5, 8, 9)):
+        yield f"feeder_{rows}", Feeder(rows, word_bytes, 32, bits), dict(rows=rows, bits=bits)
 
 
 @cocotb.test()
 async def rows_in_order(dut: Any) -> None:
-    """Random instructions: data, padding, flags."""
-    rows = parameters()["rows"]
+    """Random instructions: data, padding, flags, and what is centred."""
+    rows, bits = parameters()["rows"], parameters()["bits"]
     rng = random.Random(rows)
     memory = rng.randbytes(4 * REGION)
-    instructions = [ARRAY(a=(a := REGION + 128 + rng.randint(0, 20)), **random_fields(rng, rows, 32),
-                          **random_ring(rng, a, 128)) for _ in range(5)]
-    source, sink = Source(dut, "i", feed_layout()), Sink(dut, "o", RowPayload(rows))
+    instructions = [ARRAY(a=(a := REGION + 128 + rng.randint(0, 20)),
+                          **random_fields(rng, rows, 32, products=bits == 9), **random_ring(rng, a, 128))
+                    for _ in range(5)]
+    source, sink = Source(dut, "i", feed_layout()), Sink(dut, "o", RowPayload(rows, bits))
     serve_read(dut, "memory", bytearray(memory), 5, stalls(2))
     await start(dut)
     source.feed([feed_payload(i) for i in instructions], stalls(1))

@@ -39,6 +39,7 @@ def ice40_model() -> Path | None:
 def benches() -> Iterator[Any]:
     yield "multiply_generic", Products(5), {"count": 5}
     yield "multiply_ecp5", Products(5, "ecp5"), {"count": 5}, [MODELS / "MULT18X18D.v"]
+    yield "multiply_ecp5_9", Products(5, "ecp5", 9), {"count": 5, "bits": 9}, [MODELS / "MULT18X18D.v"]
     model = ice40_model()
     if model is not None:
         yield "multiply_ice40", Products(5, "ice40"), {"count": 5}, [model]
@@ -48,17 +49,19 @@ def benches() -> Iterator[Any]:
 async def products(dut: Any) -> None:
     """Random operands with every combination of extremes, a new set a cycle."""
     count = parameters()["count"]
-    operands, results = data.ArrayLayout(signed(8), count), data.ArrayLayout(signed(16), count)
+    bits = parameters().get("bits", 8)
+    least, most = (-128, 127) if bits == 8 else (-255, 255)
+    first, operands, results = (data.ArrayLayout(signed(width), count) for width in (bits, 8, 16))
     rng = random.Random(1)
     edges = [-128, -127, -1, 0, 1, 127]
-    pairs = [(a, b) for a in edges for b in edges]
-    pairs += [(rng.randint(-128, 127), rng.randint(-128, 127)) for _ in range(4000)]
+    pairs = [(a, b) for a in (least, *edges, most) for b in edges]
+    pairs += [(rng.randint(least, most), rng.randint(-128, 127)) for _ in range(4000)]
     dut.a.value = dut.b.value = 0
     await start(dut)
     sent: list[list[int]] = []
     for at in range(0, len(pairs) - count, count):
         chosen = pairs[at:at + count]
-        dut.a.value = pack(operands, [a for a, _ in chosen])
+        dut.a.value = pack(first, [a for a, _ in chosen])
         dut.b.value = pack(operands, [b for _, b in chosen])
         sent.append([a * b for a, b in chosen])
         await RisingEdge(dut.clk)

@@ -18,8 +18,8 @@ from tests.test_weights import MEMORY, addresses, program, row
 
 def benches() -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Components to test."""
-    for rows, cols, word_bytes in ((4, 4, 4), (5, 3, 8)):
-        parameters = dict(rows=rows, cols=cols, word_bytes=word_bytes)
+    for rows, cols, word_bytes, strides in ((4, 4, 4, False), (5, 3, 8, True)):
+        parameters = dict(rows=rows, cols=cols, word_bytes=word_bytes, strides=strides)
         yield f"weights_{rows}x{cols}", WeightLoader(**parameters), parameters
 
 
@@ -28,7 +28,7 @@ async def tiles_in_order(dut: Any) -> None:
     """Random instructions."""
     p = harness.parameters()
     rows, cols, word_bytes = p["rows"], p["cols"], p["word_bytes"]
-    instructions = program(rows + 1, rows, word_bytes, 6)
+    instructions = program(rows + 1, rows, word_bytes, 6, p["strides"])
     source = Source(dut, "i", ARRAY.layout())
     sink = Sink(dut, "o", data.ArrayLayout(signed(8), cols))
     take, give = Sink(dut, "take", Take), Sink(dut, "give", Give)

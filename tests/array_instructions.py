@@ -8,14 +8,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.rtl.isa import ARRAY, Instruction
-from systolith.sim.golden.array import execute_array, input_tiles
+from systolith.sim.golden.array import execute_array, input_tiles, weight_addresses
 
 REGION = 1024
 """Bytes of an instruction's input; the first and last 128 are left free for lanes outside the image."""
 
 
-def random_fields(rng: random.Random, rows: int, accumulator_rows: int, kind: str | None = None) -> dict[str, int]:
-    """Fields of an instruction whose input lies in `REGION` bytes, relative to a = 0."""
+def random_fields(rng: random.Random, rows: int, accumulator_rows: int, kind: str | None = None,
+                  products: bool = False) -> dict[str, int]:
+    """Fields of an instruction whose input lies in `REGION` bytes, relative to a = 0; `products`: centred now and
+    then."""
+    fields = _random_shape(rng, rows, accumulator_rows, kind)
+    if products and rng.random() < 0.5:
+        fields |= dict(centred=1, pad=rng.choice((-128, 127, rng.randint(-128, 127))))
+    return fields
+
+
+def random_strides(rng: random.Random, word_bytes: int, square: bool) -> dict[str, int]:
+    """Now and then what makes an instruction strided: no kernel, and weights a few words apart, transposed perhaps
+    where tiles are `square`."""
+    if rng.random() < 0.5:
+        return {}
+    steps = {name: word_bytes * rng.choice((0, 1, 2, 3, rng.randint(0, 9))) for name in ("b_row", "b_kc", "b_tile")}
+    return dict(strided=1, ky=1, kx=1, transposed=int(square and rng.random() < 0.5)) | {ARRAY.second_names[name]: step for name, step in steps.items()}
+
+
+def weight_bytes(instruction: Instruction, rows: int, word_bytes: int) -> int:
+    """Bytes from the first of its weights to the last one's end."""
+    return int(weight_addresses(instruction, rows, word_bytes).max()) - instruction.b + word_bytes
+
+
+def _random_shape(rng: random.Random, rows: int, accumulator_rows: int, kind: str | None) -> dict[str, int]:
     kind = kind or rng.choice(("convolution", "convolution", "matrix", "rows", "anything"))
     if kind == "matrix":
         n, k = rng.randint(1, min(accumulator_rows, 16)), rng.randint(1, 3 * rows)
@@ -70,7 +93,7 @@ class Program:
 
     An instruction's input is noise until its wait is granted and again once it has signalled, as are its weights where
     they do not come through the ring; a tile of streamed weights is there from the take of `ready` to the give of
-    `free` only.
+    `free` only. products: instructions are strided (then not streamed) and centred now and then.
     """
 
     seed: int
@@ -79,6 +102,7 @@ class Program:
     word_bytes: int
     accumulator_rows: int
     count: int = 4
+    products: bool = False
     instructions: list[Instruction] = field(default_factory=list)
     blocks: list[NDArray[np.int32]] = field(default_factory=list)
     takes: list[dict[str, int]] = field(default_factory=list)
@@ -90,12 +114,17 @@ class Program:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         tile_bytes = self.rows * self.word_bytes
-        inputs = [random_fields(self.rng, self.rows, self.accumulator_rows) for _ in range(self.count)]
+        inputs = [random_fields(self.rng, self.rows, self.accumulator_rows, products=self.products)
+                  for _ in range(self.count)]
+        if self.products:
+            square = self.rows == self.cols == self.word_bytes
+            inputs = [fields | random_strides(self.rng, self.word_bytes, square) for fields in inputs]
         needed = [weight_tiles(ARRAY(**fields)) for fields in inputs]
-        resident = [self.rng.random() < 0.5 for _ in inputs]
+        resident = [self.rng.random() < 0.5 or "strided" in fields for fields in inputs]
+        sizes = [weight_bytes(ARRAY(**fields), self.rows, self.word_bytes) for fields in inputs]
         self._ring_at, self._ring_tiles = self.count * REGION, 3
         after_ring = self._ring_at + self._ring_tiles * tile_bytes
-        fixed = after_ring + sum(n * tile_bytes for n, stays in zip(needed, resident, strict=True) if stays)
+        fixed = after_ring + sum(size for size, stays in zip(sizes, resident, strict=True) if stays)
         streamed = sum(n for n, stays in zip(needed, resident, strict=True) if not stays)
         truth = np.frombuffer(self.rng.randbytes(fixed + streamed * tile_bytes), np.uint8)
         self._truth = truth.tobytes()
@@ -104,7 +133,7 @@ class Program:
         self._freed: list[tuple[int, int]] = []
         self._signalled: dict[int, list[tuple[int, int]]] = {}
         at, stream_at, slot = after_ring, fixed, 0
-        for number, (fields, n, stays) in enumerate(zip(inputs, needed, resident, strict=True)):
+        for number, (fields, n, size, stays) in enumerate(zip(inputs, needed, sizes, resident, strict=True)):
             fields |= dict(a=number * REGION + 128, tag=100 + number, signal0=5, signal0_count=number + 1)
             fields |= random_ring(self.rng, fields["a"], number * REGION + 64)
             if self.rng.random() < 0.6:
@@ -112,7 +141,7 @@ class Program:
                 if self.rng.random() < 0.5:
                     fields |= dict(wait1=2, wait1_count=3, signal1=6, signal1_count=number + 1)
             if stays:
-                linear, b, at = at, dict(b=at), at + n * tile_bytes
+                linear, b, at = at, dict(b=at), at + size
             else:
                 linear, stream_at = stream_at, stream_at + n * tile_bytes
                 b = dict(b=self._ring_at + slot * tile_bytes, ring=self._ring_at, ready=3, free=4,
@@ -132,7 +161,7 @@ class Program:
             self._copy(*region)
         self._signalled[number + 1] = [(number * REGION, REGION)]
         if not i.ready:
-            self._signalled[number + 1].append((i.b, tiles * self.rows * self.word_bytes))
+            self._signalled[number + 1].append((i.b, weight_bytes(i, self.rows, self.word_bytes)))
         signals = ((i.signal0, i.signal0_count), (i.signal1, i.signal1_count))
         self.gives += [dict(semaphore=s, count=c) for s, c in signals if s]
         tile_bytes = self.rows * self.word_bytes

@@ -19,7 +19,8 @@ SIZES = [(4, 4, 16), (4, 1, 5), (5, 3, 9), (8, 4, 32), (1, 2, 6), (2, 3, 5)]
 def run(dut: SystolicArray, seed: int, stall: tuple[bool, bool, bool], sizes: list[tuple[int, int]] | None = None,
         watch: Any = None) -> None:
     """Blocks through `dut`; stall: whether input, weights and output stall."""
-    inputs, weights, expected = array_blocks(seed, dut.rows, dut.cols, dut.accumulator_rows, sizes)
+    bits = dut.grid.activation_bits
+    inputs, weights, expected = array_blocks(seed, dut.rows, dut.cols, dut.accumulator_rows, sizes, bits=bits)
     patterns = [stalls(seed + k) if on else None for k, on in enumerate(stall)]
 
     async def output(ctx: Any) -> None:
@@ -36,6 +37,11 @@ def run(dut: SystolicArray, seed: int, stall: tuple[bool, bool, bool], sizes: li
 @pytest.mark.parametrize("stall", [(False, False, False), (True, True, True)])
 def test_sums(rows: int, cols: int, depth: int, stall: tuple[bool, bool, bool]) -> None:
     run(SystolicArray(rows, cols, depth), rows + cols, stall)
+
+
+@pytest.mark.parametrize("rows, cols, depth", SIZES)
+def test_nine_bits(rows: int, cols: int, depth: int) -> None:
+    run(SystolicArray(rows, cols, depth, activation_bits=9), rows + cols, (False, True, False))
 
 
 @pytest.mark.parametrize("stall", [(True, False, False), (False, True, False), (False, False, True)])

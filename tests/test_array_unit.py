@@ -77,9 +77,10 @@ class Surroundings:
                 self.retired.append(tag)
 
 
-def run(rows: int, cols: int, word_bytes: int, depth: int, seed: int, busy: bool, count: int = 4) -> None:
-    dut = ArrayUnit(rows, cols, word_bytes, depth)
-    program = Program(seed, rows, cols, word_bytes, depth, count)
+def run(rows: int, cols: int, word_bytes: int, depth: int, seed: int, busy: bool, count: int = 4,
+        products: bool = False) -> None:
+    dut = ArrayUnit(rows, cols, word_bytes, depth, activation_products=products)
+    program = Program(seed, rows, cols, word_bytes, depth, count, products)
     around = Surroundings(dut, program, seed, busy)
 
     async def output(ctx: Any) -> None:
@@ -107,6 +108,13 @@ def test_program(size: tuple[int, int, int, int], busy: bool) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_more_programs(seed: int) -> None:
     run(4, 4, 4, 16, seed=100 + seed, busy=True, count=5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("seed", range(3))
+def test_products_of_activations(size: tuple[int, int, int, int], seed: int) -> None:
+    """Strided and centred instructions among others."""
+    run(*size, seed=200 + seed, busy=seed > 0, count=6, products=True)
 
 
 def test_tiny_instructions() -> None:
@@ -160,15 +168,20 @@ def test_pace() -> None:
     assert taken[-1] - taken[0] <= rows, f"{taken[-1] - taken[0] - rows + 1} bubbles"
 
 
+STRIDED = dict(strided=1, b_row=4, b_kc=8, b_tile=12)
 BASE = dict(rows_y=1, rows_x=2, ky=1, kx=1, kc=1, tiles=1, height=1, row_bytes=64, x_step=4, b=64)
 
 
-@pytest.mark.parametrize("change", [
-    dict(rows_y=0), dict(rows_x=0), dict(ky=0), dict(kx=0), dict(kc=0), dict(tiles=0),
-    dict(b=66), dict(ring_bytes=6), dict(ring=2, ring_bytes=8), dict(rows_y=4, rows_x=5)])
-def test_errors_and_reset(change: dict[str, int]) -> None:
+@pytest.mark.parametrize("change, products", [
+    *((change, True) for change in (
+        dict(rows_y=0), dict(rows_x=0), dict(ky=0), dict(kx=0), dict(kc=0), dict(tiles=0),
+        dict(b=66), dict(ring_bytes=6), dict(ring=2, ring_bytes=8), dict(rows_y=4, rows_x=5),
+        STRIDED | dict(ky=2), STRIDED | dict(kx=2), STRIDED | dict(b_row=2), STRIDED | dict(b_kc=6, b_tile=0),
+        STRIDED | dict(b_tile=1), STRIDED | dict(b=62))),
+    (dict(b=66), False), (STRIDED, False), (dict(strided=1), False), (dict(centred=1), False)])
+def test_errors_and_reset(change: dict[str, int], products: bool) -> None:
     """An instruction that cannot be executed raises the error, and after a reset the unit works as new."""
-    dut = ArrayUnit(4, 4, 4, 16)
+    dut = ArrayUnit(4, 4, 4, 16, activation_products=products)
     reset = Signal()
     memory = bytearray(range(256))
     good = ARRAY(**BASE)

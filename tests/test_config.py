@@ -19,12 +19,20 @@ def test_presets_survive_json(name):
     ({"banks": 1}, "banks must be at least 2"), ({"memory_bytes": 100}, "memory_bytes must be a multiple"),
     ({"external_bytes": 3}, "external_bytes must be 0 or a power of two"),
     ({"multiplier": "x"}, "multiplier must be one of"),
+    ({"activation_products": 2}, "activation_products must be 0 or 1, not 2"),
+    ({"multiplier": "ice40", "activation_products": 1}, "activation_products must be 0 with multiplier ice40"),
     ({"queue_words": 8}, "queue_words must hold"), ({"speed": 1}, "a configuration has no 'speed'"),
     ({"vector_lanes": 32}, "vector_lanes must be at most word_bytes"), ({"watchdog_cycles": 1}, "watchdog_cycles"),
 ])
 def test_bad_numbers(changes, sentence):
     with pytest.raises(ConfigError, match=sentence):
         preset("edge").replace(**changes)
+
+
+def test_products_of_activations():
+    for name, products in (("nano", 0), ("micro", 0), ("edge", 1), ("large", 1)):
+        assert preset(name).activation_products == products
+    assert preset("edge").replace(multiplier="ice40").activation_products == 0
 
 
 def test_bad_names_and_files():

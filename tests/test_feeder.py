@@ -16,9 +16,9 @@ SIZES = [(4, 4), (5, 8), (8, 8)]
 
 
 def run(rows: int, word_bytes: int, instructions: list[Instruction], seed: int, stall: tuple[bool, bool, bool],
-        latency: int = 4) -> None:
+        latency: int = 4, bits: int = 8) -> None:
     """Instructions through a feeder; stall: whether instructions, memory and output stall."""
-    dut = Feeder(rows, word_bytes, 32)
+    dut = Feeder(rows, word_bytes, 32, bits)
     memory = random.Random(seed).randbytes(4 * REGION)
     wanted = [row for i in instructions for row in fed_rows(i, np.frombuffer(memory, np.uint8), rows)]
     patterns = [stalls(seed + k) if on else None for k, on in enumerate(stall)]
@@ -48,9 +48,9 @@ def run(rows: int, word_bytes: int, instructions: list[Instruction], seed: int, 
     assert all(count <= bound for count, bound in zip(done, bounds, strict=True))
 
 
-def program(seed: int, rows: int, count: int) -> list[Instruction]:
+def program(seed: int, rows: int, count: int, products: bool = False) -> list[Instruction]:
     rng = random.Random(seed)
-    return [ARRAY(a=(a := REGION + 128 + rng.randint(0, 20)), **random_fields(rng, rows, 32),
+    return [ARRAY(a=(a := REGION + 128 + rng.randint(0, 20)), **random_fields(rng, rows, 32, products=products),
                   **random_ring(rng, a, 128)) for _ in range(count)]
 
 
@@ -63,6 +63,15 @@ def test_rows(rows: int, word_bytes: int, stall: tuple[bool, bool, bool]) -> Non
 @pytest.mark.parametrize("stall", [(False, True, False), (False, False, True)])
 def test_one_side_stalls(stall: tuple[bool, bool, bool]) -> None:
     run(4, 4, program(17, 4, 6), 17, stall, latency=7)
+
+
+@pytest.mark.parametrize("rows, word_bytes", SIZES)
+@pytest.mark.parametrize("stalling", [False, True])
+def test_centred(rows: int, word_bytes: int, stalling: bool) -> None:
+    """Some instructions less their `pad`, others as they are."""
+    instructions = program(rows + 30, rows, 10, products=True)
+    assert {i.centred for i in instructions} == {0, 1}
+    run(rows, word_bytes, instructions, rows, (stalling,) * 3, bits=9)
 
 
 def test_far_positions() -> None:
@@ -82,11 +91,13 @@ def test_far_positions() -> None:
         3, (False, False, False))
 
 
-def test_pace() -> None:
+@pytest.mark.parametrize("centred", [0, 1])
+def test_pace(centred: int) -> None:
     """A row a cycle from a memory that grants every cycle, one cycle lost between instructions."""
     instructions = [ARRAY(rows_y=3, rows_x=4, ky=2, kx=2, kc=2, tiles=2, height=9, row_bytes=60, row_pitch=60, x_step=8,
-                          kx_step=8, kc_step=4, y_step=1, y_dilation=1, a=64) for _ in range(3)]
-    dut = Feeder(4, 4, 32)
+                          kx_step=8, kc_step=4, y_step=1, y_dilation=1, a=64, centred=centred, pad=-128)
+                    for _ in range(3)]
+    dut = Feeder(4, 4, 32, 8 + centred)
     cycles: list[int] = []
 
     async def output(ctx: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from systolith.rtl.isa import ARRAY, Instruction
 from systolith.sim.golden.array import execute_array, input_tiles, weight_addresses
-from tests.array_instructions import random_fields, random_ring
+from tests.array_instructions import random_fields, random_ring, random_strides
 
 
 def signed_byte(value: int) -> int:
@@ -17,16 +17,18 @@ def signed_byte(value: int) -> int:
 def literally(i: Instruction, memory: bytes, rows: int, cols: int, word_bytes: int) -> list[list[list[int]]]:
     """The instruction as its definition reads."""
     blocks, weights = [], i.b
-    for _ in range(i.tiles):
+    for n in range(i.tiles):
         block = [[0] * cols for _ in range(i.rows_y * i.rows_x)]
         for ky in range(i.ky):
             for kx in range(i.kx):
                 for kc in range(i.kc):
                     tile = []
-                    for _ in range(rows):
+                    for r in range(rows):
+                        if i.strided:
+                            weights = (i.b + n * i.b_tile + kc * i.b_kc + r * i.b_row) % (1 << 24)
                         tile.append([signed_byte(byte) for byte in memory[weights:weights + cols]])
                         weights += word_bytes
-                        if i.ring_bytes and weights == i.ring + i.ring_bytes:
+                        if not i.strided and i.ring_bytes and weights == i.ring + i.ring_bytes:
                             weights = i.ring
                     for y in range(i.rows_y):
                         for x in range(i.rows_x):
@@ -37,14 +39,14 @@ def literally(i: Instruction, memory: bytes, rows: int, cols: int, word_bytes: i
                                 row = i.a + iy * i.row_pitch
                                 past = i.a_ring and (row + max(bx, 0)) % (1 << 24) >= i.a_end
                                 at = (row + bx + r - (i.a_ring if past else 0)) % (1 << 24)
-                                value = signed_byte(memory[at]) if inside else i.pad
+                                value = (signed_byte(memory[at]) if inside else i.pad) - i.centred * i.pad
                                 for c in range(cols):
                                     block[y * i.rows_x + x][c] += value * tile[r][c]
         blocks.append(block)
     return blocks
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(60))
 def test_definition(seed: int) -> None:
     rng = random.Random(seed)
     rows, cols, word_bytes = rng.choice(((4, 4, 4), (5, 3, 8), (3, 6, 8)))
@@ -52,7 +54,9 @@ def test_definition(seed: int) -> None:
     ring = 4096 + 32 * rng.randint(0, 3)
     weights = dict(b=4096) if seed % 2 else dict(
         b=ring + word_bytes * rng.randrange(rows * 2), ring=ring, ring_bytes=word_bytes * rows * 2)
-    i = ARRAY(a=128, **weights, **random_fields(rng, rows, 20), **random_ring(rng, 128, 0))
+    fields = random_fields(rng, rows, 20, products=seed >= 30)
+    strides = random_strides(rng, fields, word_bytes) if seed >= 30 else {}
+    i = ARRAY(**dict(a=128) | weights | fields | random_ring(rng, 128, 0) | strides)
     got = [block.tolist() for block in execute_array(i, np.frombuffer(memory, np.uint8), rows, cols, word_bytes)]
     assert got == literally(i, memory, rows, cols, word_bytes)
 
@@ -81,6 +85,27 @@ def test_wide_sums() -> None:
     x = input_tiles(i, memory, 4).transpose(1, 0, 2).reshape(2, 1600).astype(np.int64)
     w = memory[weight_addresses(i, 4, 4).reshape(-1, 1) + np.arange(4)].view(np.int8).astype(np.int64)
     assert np.array_equal(next(execute_array(i, memory, 4, 4, 4)), x @ w)
+
+
+def test_extremes() -> None:
+    """Centred by its ends, a byte is -255 to 255; the sums of more of them than fit wrap to int32."""
+    memory = np.array([0x80, 0x7F] * 512 + [0x80] * 1024, np.uint8)
+    base = dict(rows_y=1, rows_x=2, ky=1, kx=1, kc=256, tiles=1, height=1, row_bytes=1024, x_step=1, kc_step=4, b=1024,
+                centred=1, strided=1)
+    for pad, a, b in ((127, -255, 0), (-128, 0, 255)):
+        assert input_tiles(ARRAY(**base, pad=pad), memory, 4)[0, 0].tolist() == [a, b, a, b]
+        got = next(execute_array(ARRAY(**base, pad=pad), memory, 4, 4, 4))
+        assert got[0].tolist() == [-128 * 512 * (a + b)] * 4
+    i = ARRAY(**base | dict(kc=40000, kc_step=0), pad=127)
+    total = -255 * -128 * 2 * 40000
+    assert next(execute_array(i, memory, 4, 4, 4))[0].tolist() == [(total + (1 << 31)) % (1 << 32) - (1 << 31)] * 4
+
+
+def test_strides_wrap() -> None:
+    """Backwards and over the end of the addresses."""
+    i = ARRAY(ky=1, kx=1, kc=2, tiles=2, b=64, strided=1, b_row=(1 << 24) - 4, b_kc=32, b_tile=(1 << 24) - 60)
+    assert weight_addresses(i, 3, 4).tolist() == [
+        [[64, 60, 56], [96, 92, 88]], [[4, 0, (1 << 24) - 4], [36, 32, 28]]]
 
 
 def test_past_the_memory() -> None:

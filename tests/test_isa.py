@@ -32,6 +32,20 @@ def test_a_value_out_of_range_is_named():
         isa.VECTOR(kernel=1)
 
 
+def test_second_names():
+    """They set and get the bits of the first name, are in the document, and do not come beside it."""
+    i = isa.ARRAY(b_row=48, b_kc=7, b_tile=9)
+    assert (i.b_row, i.b_kc, i.b_tile) == (i.kx_step, i.ring, i.ring_bytes) == (48, 7, 9)
+    assert i == isa.ARRAY(kx_step=48, ring=7, ring_bytes=9) == assembly.decode(i.encode())
+    assert "`kx_step`, `b_row`" in isa.markdown()
+    with pytest.raises(ValueError, match="ARRAY: b_row and kx_step are one field"):
+        isa.ARRAY(b_row=1, kx_step=1)
+    with pytest.raises(isa.FieldError, match="ring"):
+        isa.ARRAY(b_kc=-1)
+    with pytest.raises(AttributeError):
+        _ = isa.VECTOR().b_kc
+
+
 @pytest.mark.parametrize("words", [[0], [0xFF], [isa.ARRAY.opcode | 5 << 8], [isa.LOOP.opcode | 2 << 8]])
 def test_what_is_no_instruction(words):
     with pytest.raises(assembly.IllegalInstruction):

@@ -64,7 +64,7 @@ def moves(kind, external, blocks=20, **fields):
 
 PROGRAMS = {
     "copies": [COPY, COPY, COPY], "sums": [SUM, SUM], "pools": [POOL, POOL], "depthwise": [DEPTHWISE, DEPTHWISE],
-    "strides": [STRIDE, STRIDE, STRIDE], "softmax": [SOFTMAX, SOFTMAX],
+    "depthwise strides": [STRIDE, STRIDE, STRIDE], "softmax": [SOFTMAX, SOFTMAX],
     "norm": [NORM, NORM], "one norm": [NORM], "in": [moves(isa.MOVE_IN, 0)] * 2,
     "out": [moves(isa.MOVE_OUT, 0)] * 2,
     "both directions": [moves(isa.MOVE_IN, 0), moves(isa.MOVE_OUT, 4096), moves(isa.MOVE_IN, 0)],
@@ -72,6 +72,12 @@ PROGRAMS = {
     "accumulators": [array(k=1), drain(), array(k=1), drain(), array(k=1), drain()],
     "few rows": [array(rows=1, k=60), drain(rows=1), array(rows=2, k=90), drain(rows=2)],
     "one bank": [array(rows=30, k=16, row_pitch=128, row_bytes=128), drain(rows=30)],
+    "strides": [array(strided=1, b_row=24, b_kc=96, b_tile=8), drain(), array(strided=1, b_row=8, b_kc=32), drain()],
+    "strides, few rows": [array(rows=1, k=60, strided=1, b_row=40, b_kc=160, b_tile=8), drain(rows=1),
+                          array(rows=2, k=90, strided=1, b_row=16, b_kc=64, b_tile=8), drain(rows=2)],
+    "strides, one bank": [array(rows=6, k=30, strided=1, b_row=128, b_kc=512, b_tile=8), drain(rows=6)],
+    "strides, row's bank": [array(rows=7, k=40, row_pitch=128, row_bytes=128, kc_step=0, strided=1, b_row=128,
+                                  b_kc=512), drain(rows=7)],
     "waits": [array(signal0=3, signal0_count=1), drain(signal0=4, signal0_count=1, signal1=5, signal1_count=1),
               isa.VECTOR(**COPY.values | {"wait0": 4, "wait0_count": 1, "wait1": 3, "wait1_count": 1}),
               array(wait0=5, wait0_count=1), drain()],

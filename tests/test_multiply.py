@@ -11,9 +11,11 @@ from systolith.rtl.multiply import Products
 from tests.streams import simulate
 
 
-def test_all_pairs() -> None:
-    dut = Products(16)
-    a, b = (grid.reshape(-1, 16) for grid in np.meshgrid(np.arange(-128, 128), np.arange(-128, 128)))
+@pytest.mark.parametrize("bits", [8, 9])
+def test_all_pairs(bits: int) -> None:
+    dut = Products(16, a_bits=bits)
+    first = np.arange(-128, 128) if bits == 8 else np.arange(-255, 257) % 511 - 255  # one comes twice
+    a, b = (grid.reshape(-1, 16) for grid in np.meshgrid(first, np.arange(-128, 128)))
     expected = (a * b).tolist()
 
     async def bench(ctx: Any) -> None:
@@ -39,7 +41,9 @@ def test_primitives(backend: str, primitive: str, count: int, instances: int) ->
 
 @pytest.mark.parametrize("arguments, message", [
     ((0,), "count must be at least 1, not 0"),
-    ((1, "asic"), "backend must be one of generic, ecp5, ice40, not 'asic'")])
+    ((1, "asic"), "backend must be one of generic, ecp5, ice40, not 'asic'"),
+    ((1, "ice40", 9), "a_bits must be 8, or 9 with another backend than ice40, not 9 with ice40"),
+    ((1, "ecp5", 10), "a_bits must be 8, or 9 with another backend than ice40, not 10 with ecp5")])
 def test_refuses(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         Products(*arguments)

@@ -14,10 +14,19 @@ from tests.streams import check, read_server, receive, send, silent, simulate, s
 MEMORY = random.Random(5).randbytes(4096)
 
 
-def program(seed: int, rows: int, word_bytes: int, count: int) -> list[Instruction]:
+def program(seed: int, rows: int, word_bytes: int, count: int, strides: bool = False,
+            square: bool = False) -> list[Instruction]:
     rng = random.Random(seed)
     out = []
     for _ in range(count):
+        if strides and rng.random() < 0.6:
+            counts = dict(tiles=rng.randint(1, 4), ky=1, kx=1, kc=rng.randint(1, 4))
+            steps = {name: word_bytes * rng.choice((0, 1, rng.randint(0, 12), (1 << 24) // word_bytes - 1))
+                     for name in ("b_row", "b_kc", "b_tile")}
+            out.append(ARRAY(b=word_bytes * rng.randint(20, 100), strided=1,
+                             transposed=square and rng.random() < 0.6, ready=rng.choice((0, 3, 21)),
+                             free=rng.choice((0, 20, 7)), **counts, **steps))
+            continue
         counts = dict(tiles=rng.randint(1, 3), ky=rng.randint(1, 2), kx=rng.randint(1, 2), kc=rng.randint(1, 3))
         ring, size = word_bytes * rng.randint(0, 60), rng.choice((0, 2 * rows, 3 * rows, rows + 1)) * word_bytes
         b = ring + (word_bytes * rng.randrange(size // word_bytes) if size else 0)
@@ -27,6 +36,9 @@ def program(seed: int, rows: int, word_bytes: int, count: int) -> list[Instructi
 
 
 def addresses(i: Instruction, rows: int, word_bytes: int) -> list[int]:
+    if i.strided:
+        return [(i.b + tile * i.b_tile + kc * i.b_kc + r * i.b_row) % (1 << 24)
+                for tile in range(i.tiles) for kc in range(i.kc) for r in range(rows)]
     out, at = [], i.b
     for _ in range(weight_tiles(i) * rows):
         out.append(at)
@@ -37,15 +49,28 @@ def addresses(i: Instruction, rows: int, word_bytes: int) -> list[int]:
 
 
 def row(address: int, cols: int) -> list[int]:
-    return [byte - 256 if byte > 127 else byte for byte in MEMORY[address:address + cols]]
+    at = address % len(MEMORY)
+    return [byte - 256 if byte > 127 else byte for byte in MEMORY[at:at + cols]]
+
+
+def words_out(instructions: list[Instruction], rows: int, cols: int, word_bytes: int) -> list[list[int]]:
+    """Rows of weights as they leave the loader."""
+    out = []
+    for i in instructions:
+        words = [row(address, cols) for address in addresses(i, rows, word_bytes)]
+        for at in range(0, len(words), rows):
+            tile = words[at:at + rows]
+            out += [list(column) for column in zip(*tile, strict=True)] if i.transposed else tile
+    return out
 
 
 @pytest.mark.parametrize("rows, cols, word_bytes", [(4, 4, 4), (5, 3, 8), (1, 4, 4), (8, 8, 8)])
 @pytest.mark.parametrize("busy", [False, True])
-def test_program(rows: int, cols: int, word_bytes: int, busy: bool) -> None:
+@pytest.mark.parametrize("strides", [False, True])
+def test_program(rows: int, cols: int, word_bytes: int, busy: bool, strides: bool) -> None:
     """Everything stalls at random, or nothing. No tile is read before its take, nor given back before it is read."""
-    dut = WeightLoader(rows, cols, word_bytes)
-    instructions = program(rows, rows, word_bytes, 8)
+    dut = WeightLoader(rows, cols, word_bytes, strides)
+    instructions = program(rows, rows, word_bytes, 12 if strides else 8, strides, rows == cols == word_bytes)
     pattern = [stalls(rows + k) if busy else None for k in range(5)]
     wanted = [address for i in instructions for address in addresses(i, rows, word_bytes)]
     log: list[int] = []
@@ -60,7 +85,7 @@ def test_program(rows: int, cols: int, word_bytes: int, busy: bool) -> None:
         await silent(ctx, stream)
 
     async def output(ctx: Any) -> None:
-        await check(ctx, dut.o, [row(address, cols) for address in wanted], pattern[2])
+        await check(ctx, dut.o, words_out(instructions, rows, cols, word_bytes), pattern[2])
         await silent(ctx, dut.o)
         assert not ctx.get(dut.busy) and not ctx.get(dut.taking)
 
@@ -107,9 +132,10 @@ def test_reads_ahead_two_tiles() -> None:
              background=[read_server(dut.memory, bytearray(MEMORY), 5, None, log)])
 
 
-def test_pace() -> None:
+@pytest.mark.parametrize("strided", [False, True])
+def test_pace(strided: bool) -> None:
     """A word a cycle, takes and gives included, and one cycle lost between instructions."""
-    dut = WeightLoader(4, 4, 4)
+    dut = WeightLoader(4, 4, 4, strided)
     cycles: list[int] = []
 
     async def output(ctx: Any) -> None:
@@ -122,7 +148,8 @@ def test_pace() -> None:
             if valid:
                 cycles.append(cycle)
 
-    instruction = ARRAY(tiles=5, ky=1, kx=2, kc=1, ready=1, free=2)
+    instruction = ARRAY(tiles=5, ky=1, kx=2, kc=1, ready=1, free=2) if not strided else ARRAY(
+        tiles=5, ky=1, kx=1, kc=2, ready=1, free=2, strided=1, b_row=24, b_kc=4, b_tile=128)
     simulate(dut, partial(send, stream=dut.i, values=[instruction.values] * 2), output,
              background=[read_server(dut.memory, bytearray(MEMORY), 5)])
     assert cycles[-1] - cycles[0] == 79 + 2  # the first take of the second instruction costs a cycle, too

@@ -38,7 +38,7 @@ def plan_matmul(network: Network, tag: int, node: MatMul) -> NodePlan:
         source["a"] = (source["a"] + block.x * inner) % (1 << 24)
         array = e.program.add(
             isa.ARRAY, [*left.regions(block.y, block.end), *right.regions(0, b.shape[0])],
-            tag=tag, **source, b=start, b_row=right.row, **steps, rows_y=block.height, rows_x=1, ky=1, kx=1,
+            tag=tag, **source, b=start, strided=1, b_row=right.row, **steps, rows_y=block.height, rows_x=1, ky=1, kx=1,
             kc=kc, tiles=tiles, pad=a.zero_point, centred=1, y_start=block.y, height=a.shape[0], y_step=1,
             row_bytes=inner, row_pitch=left.row, kc_step=config.rows)
         at, region = e.constants(tag)

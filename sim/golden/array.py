@@ -9,21 +9,21 @@ from systolith.rtl.config import ADDRESS_BITS, Config
 from systolith.rtl.isa import Instruction
 
 EXACT_IN_FLOAT32 = 512
-"""Products of 9 bits and 8 that float32 sums exactly: 512 * 2**15 = 2**24."""
+"""Products of bytes, one of them centred, that float32 sums exactly: 512 * 2**15 = 2**24."""
 _MODULUS = 1 << ADDRESS_BITS
 
 
 def input_tiles(instruction: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.float64]:
-    """What is fed to the array: [K tiles, rows_y * rows_x, rows], the same for every tile of output channels.
+    """What is fed to the array: [K tiles, rows_y * rows_x, rows], the same for every tile of output channels. -128 to
+    127, or -255 to 255 where the instruction is centred.
 
     Raises IndexError where a byte inside the image lies past the memory.
     """
-    fed = _gather(instruction, memory, rows).astype(np.float64)
-    return fed - instruction.pad if instruction.centred else fed
+    return _gather(instruction, memory, rows).astype(np.float64)
 
 
-def _gather(i: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.int8]:
-    """`input_tiles` as int8."""
+def _gather(i: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.integer]:
+    """`input_tiles` as integers."""
     y, x, lane = np.arange(i.rows_y), np.arange(i.rows_x), np.arange(rows)
     ky, kx, kc = np.arange(i.ky), np.arange(i.kx), np.arange(i.kc)
     iy = i.y_start + ky[:, None] * i.y_dilation + y * i.y_step  # [ky, y]
@@ -40,16 +40,17 @@ def _gather(i: Instruction, memory: NDArray[np.uint8], rows: int) -> NDArray[np.
         values = memory[address]
     else:
         values = np.where(inside, memory[np.where(inside, address, 0)], np.uint8(i.pad & 0xFF))
-    return values.reshape(i.ky * i.kx * i.kc, i.rows_y * i.rows_x, rows).view(np.int8)
+    fed = values.reshape(i.ky * i.kx * i.kc, i.rows_y * i.rows_x, rows).view(np.int8)
+    return fed.astype(np.int16) - np.int16(i.pad) if i.centred else fed
 
 
 def weight_addresses(instruction: Instruction, rows: int, word_bytes: int) -> NDArray[np.int64]:
     """Address of each word of weights in the order in which they are read: [tiles, K tiles, rows]."""
     i = instruction
     shape = (i.tiles, i.ky * i.kx * i.kc, rows)
-    if i.b_row:
-        n, kc, r = np.ogrid[:i.tiles, :i.kc, :rows]
-        return (i.b + n * i.b_tile + kc * i.b_kc + r * i.b_row) % _MODULUS
+    if i.strided:
+        tile, kc, row = np.arange(i.tiles)[:, None, None], np.arange(i.kc)[:, None], np.arange(rows)
+        return (i.b + tile * i.b_tile + kc * i.b_kc + row * i.b_row) & _MODULUS - 1
     address = i.b + np.arange(int(np.prod(shape))) * word_bytes
     if i.ring_bytes:
         end = i.ring + i.ring_bytes
@@ -82,12 +83,13 @@ def check_array(instruction: Instruction, config: Config) -> None:
     rows = i.rows_y * i.rows_x
     if rows > config.accumulator_rows or not rows * i.tiles * i.ky * i.kx * i.kc:
         raise ValueError(f"ARRAY of {i.rows_y} x {i.rows_x} rows")
-    if any(value % word for value in (i.b, i.b_row, i.b_kc, i.b_tile)) or (
-            i.ring_bytes and (i.ring % word or i.ring_bytes % word)):
+    if i.b % word or (not i.strided and i.ring_bytes and (i.ring % word or i.ring_bytes % word)):
         raise ValueError(f"ARRAY with weights that do not lie in whole words of {word} bytes")
-    if (i.b_row or i.centred or i.transposed) and not config.activation_products:
-        raise ValueError("ARRAY of activations on a machine without activation_products")
-    if i.b_row and (i.ring_bytes or i.ky * i.kx > 1):
-        raise ValueError("ARRAY of activations in a ring, or with a kernel")
-    if i.transposed and not (i.b_row and config.rows == config.cols == word):
-        raise ValueError("ARRAY of transposed weights that are not activations, or on an array that is not square")
+    if (i.strided or i.centred or i.transposed) and not config.activation_products:
+        raise ValueError("ARRAY strided, centred or transposed on a machine without activation_products")
+    if i.strided and (i.ky != 1 or i.kx != 1):
+        raise ValueError(f"ARRAY strided with a kernel of {i.ky} x {i.kx}")
+    if i.strided and any(step % word for step in (i.b_row, i.b_kc, i.b_tile)):
+        raise ValueError(f"ARRAY strided by what is not a multiple of {word} bytes")
+    if i.transposed and not (i.strided and config.rows == config.cols == word):
+        raise ValueError("ARRAY transposed but not strided, or on an array that is no square of words")

@@ -6,6 +6,7 @@ allow is legal and a program that would hang the machine is found (`Deadlock`).
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -246,9 +247,9 @@ class Machine:
             total = np.zeros((i.rows_y * i.rows_x, c.cols))
             for k in range(len(x)):
                 yield from self._take("array", i.ready, 1)
-                for first in addresses[tile, k, [0, -1]].tolist():
-                    self._range(first, c.word_bytes)
-                words = self.memory[addresses[tile, k, :, None] + np.arange(c.cols)].view(np.int8).astype(np.float64)
+                at = addresses[tile, k]
+                self._range(int(at.max()), c.word_bytes)
+                words = self.memory[at[:, None] + np.arange(c.cols)].view(np.int8).astype(np.float64)
                 total += x[k] @ (words.T if i.transposed else words)  # exact: every sum is below 2**53
                 self._give(i.free, 1)
             self._blocks.append(total.astype(np.int64).astype(np.int32))

@@ -7,7 +7,7 @@ from itertools import islice
 
 from systolith.rtl.feeder import Feeder
 from systolith.rtl.multiply import Products
-from systolith.sim.machine.machine import MachineError
+from systolith.sim.machine.machine import MachineError, check_array
 
 from .banks import LOADED, array_pace, feeder_rows
 from .program import Fields
@@ -25,7 +25,7 @@ SAMPLE = 64
 """Rows that stand for all of an instruction where others meet them in memory."""
 LONG_AGO = -(1 << 40)
 _SHAPE = ("rows_y", "rows_x", "ky", "kx", "kc", "tiles", "y_start", "height", "y_step", "y_dilation", "x_start",
-          "row_bytes", "row_pitch", "x_step", "kx_step", "kc_step")
+          "row_bytes", "row_pitch", "x_step", "kx_step", "kc_step", "strided")
 
 
 def product_cycles(i: Fields) -> int:
@@ -44,6 +44,10 @@ class Loader:
         self._config, self._banks, self._weights = shared.config, shared.banks, shared.weights
         self.held_up = shared.config.external_bytes > 0 and shared.weights.every == 2
         """Whether that can happen on this machine."""
+        self._behind = False
+
+    def away(self) -> None:
+        """It reads tiles that are not the mover's; going over banks in other steps, these two do not stay together."""
         self._behind = False
 
     def last_word(self, alone: int, address: int) -> int:
@@ -95,6 +99,7 @@ class ArrayUnit(Unit):
             rows, tiles = i.rows_y * i.rows_x, i.ky * i.kx * i.kc
             if rows > self.config.accumulator_rows or not rows * tiles * i.tiles:
                 raise MachineError(f"ILLEGAL_OPERAND: ARRAY of {i.rows_y} x {i.rows_x} rows")
+            check_array(i, self.config)
             step = i.x_step if i.rows_x > 1 else i.y_step * i.row_pitch
             pace = self._pace(i)
             sample = self._sample(i, rows, pace[0] // pace[1])
@@ -118,7 +123,8 @@ class ArrayUnit(Unit):
     def _pace(self, i: Fields) -> tuple[int, int]:
         """Cycles for a number of tiles: (cycles, tiles)."""
         period = self._banks.period
-        key = (*(getattr(i, name) for name in _SHAPE), i.a % period, i.b % period)
+        key = (*(getattr(i, name) for name in _SHAPE), i.a % period, i.b % period,
+               *((i.ring, i.ring_bytes) if i.strided else ()))
         if key not in self._paces:
             self._paces[key] = array_pace(i, self.config, self._banks)
         return self._paces[key]
@@ -163,7 +169,9 @@ class ArrayUnit(Unit):
         debt = late_weights = late_blocks = refused = 0
         first = 0
         settle = max(0, 4 - rows)
-        meets = self._loader.held_up and rows < 2 * height
+        meets = self._loader.held_up and rows < 2 * height and not i.strided
+        if i.strided:
+            self._loader.away()
         progress = False
         for tile in range(tiles):
             start = load + 1

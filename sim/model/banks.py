@@ -1,9 +1,10 @@
 """Conflicts in the banks of the unified memory: which banks an access uses, and what they do to the array's pace."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 
-from systolith.rtl.config import Config
+from systolith.rtl.config import ADDRESS_BITS, Config
+from systolith.rtl.isa import ARRAY
 from systolith.rtl.memory import UnifiedMemory
 
 from .program import Fields
@@ -68,6 +69,18 @@ def feeder_rows(i: Fields, rows: int, banks: Banks) -> Iterator[int]:
                             yield words[(at + bx) % period] if inside else 0
 
 
+def weight_words(i: Fields, config: Config) -> Iterator[int]:
+    """Numbers of the words of an ARRAY instruction's weights, as they are read; a ring does not end here."""
+    word = config.word_bytes
+    if not i.strided:
+        yield from count(i.b // word)
+    row, kc_step, tile_step = (getattr(i, ARRAY.second_names[name]) for name in ("b_row", "b_kc", "b_tile"))
+    for tile in range(i.tiles):
+        for kc in range(i.kc):
+            at = i.b + tile * tile_step + kc * kc_step
+            yield from ((at + r * row) % (1 << ADDRESS_BITS) // word for r in range(config.rows))
+
+
 def array_pace(i: Fields, config: Config, banks: Banks) -> tuple[int, int]:
     """Cycles that a number of weight tiles take where weights and accumulators are there: (cycles, tiles).
 
@@ -86,13 +99,12 @@ def array_pace(i: Fields, config: Config, banks: Banks) -> tuple[int, int]:
             return usual  # the loader finds gaps enough
         feed = list(islice(feeder_rows(i, height, banks), TILES * rows + ROWS_AHEAD))
     swaps: list[int] = []
-    word, time, running = i.b // config.word_bytes, -1, 0
+    words, time, running = weight_words(i, config), -1, 0
     for tile in range(min(TILES, len(feed) // rows)):
         room = swaps[tile - 3] + 1 if tile >= 3 else 0
         for row in range(height):
             time = max(time + 1, room + row)
-            bank = banks.word(word)
-            word += 1
+            bank = banks.word(next(words))
             while running + 1 < tile and swaps[running + 1] < time:
                 running += 1
             if swaps:
