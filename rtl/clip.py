@@ -132,7 +132,7 @@ class Clip(wiring.Component):
         given = self.i.payload
         field = given[rule.field]
         if rule.rows:
-            least = Mux(field > rows, Mux(rows == 0, field != 0, rows), field)
+            least = Mux(field > rows, Mux(rows == 0, 1, rows), field)
         else:
             least = Mux((field > self.length) | ((field == 0) & rule.unlimited), self.length, field)
         return Mux(given.clip[rule.bit], least, field)
