@@ -26,7 +26,7 @@ def describe(machine: Machine) -> dict[str, Any]:
         "config_hash": config.hash,
         "address_map": {"registers": register_map(
             [name.replace(".", "__") for name in machine.counter_names], config.semaphores,
-            bool(config.codec_lanes)),
+            bool(config.codec_lanes), config.clips),
                         "memory": {"address": MEMORY_AT, "bytes": config.memory_bytes}},
         "latencies": machine.latencies | {"external_memory_in_simulation": LATENCY},
         "counters": machine.counter_names,

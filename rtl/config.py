@@ -160,6 +160,12 @@ class Config:
         return self.rows * self.word_bytes
 
     @property
+    def clips(self) -> bool:
+        """Whether the machine has the register LENGTH, to which instructions are clipped: where it has units for
+        transformers."""
+        return bool(self.softmax_lanes or self.norm_lanes)
+
+    @property
     def semaphores(self) -> int:
         """Semaphores that the machine has."""
         return 32 if self.codec_lanes else 16

@@ -14,6 +14,12 @@ The sequencer keeps the last instruction of each unit for each slot, which is it
 header is 1, in the place of the length is a slot of its unit, and a word follows whose bit k says that word k comes
 next, in order. Its other words are those of the instruction in that slot, as they stood in the program: without address
 registers. Bits of words that it does not have are 0.
+
+A program for sequences of tokens works for shorter ones, too. The host writes their length into the register LENGTH (0:
+as compiled), and instructions that are marked by their field `clip` do less: of rows that are tokens `first`, first + 1
+and so on, those before token LENGTH are left, but always one, so that no unit meets an instruction without work; what
+it makes then is of no use. An ARRAY and the VECTOR that takes its blocks are marked alike. Machines without norm and
+softmax unit do not have LENGTH, and take no notice of marks.
 """
 
 from dataclasses import dataclass
@@ -34,6 +40,8 @@ SEMAPHORE_BITS = 16
 """A count is at most `2**SEMAPHORE_BITS - 1`."""
 ADDRESS_REGISTERS = 16
 LOOP_DEPTH = 4
+LENGTH_BITS, TOKEN_BITS = 16, 12
+"""Widths of the register LENGTH, and of the number of a block's first token."""
 
 # Element types and modes of the VECTOR instruction.
 INT8, INT16, INT32 = 0, 1, 2
@@ -190,6 +198,10 @@ def _address(letter: str, what: str) -> tuple[Field, ...]:
             _u(f"{letter}_register", 4, f"address register added to {letter}"), _skip(4))
 
 
+def _first(what: str) -> Field:
+    return _u("first", TOKEN_BITS, f"token number of {what}")
+
+
 def _ring(letter: str) -> tuple[tuple[Field, ...], ...]:
     return ((_u(f"{letter}_end", ADDRESS_BITS, f"where the ring of {letter.upper()} ends"), _skip(8)),
             (_u(f"{letter}_ring", ADDRESS_BITS, f"bytes of the ring: an address of {letter.upper()} at or past its end "
@@ -271,7 +283,8 @@ all cases. Where the machine cannot, either bit is an illegal operand.""",
          _u("transposed", 1, "1: the words are columns of the weight tile, not its rows"), _skip(5)),
         (_s("y_start", 16, "iy of the first output row at ky = 0"), _u("height", 16, "input rows")),
         (_u("y_step", 8, "input rows from one output row to the next"),
-         _u("y_dilation", 8, "input rows from one ky to the next"), _skip(16)),
+         _u("y_dilation", 8, "input rows from one ky to the next"), _first("output row y = 0"),
+         _u("clip", 1, "1: rows_y is at most LENGTH - first"), _skip(3)),
         (_s("x_start", _ADDR, "bx of the first output column at kx = kc = 0"), _skip(8)),
         (_u("row_bytes", _ADDR, "bytes of an input row that are inside the image"), _skip(8)),
         (_u("row_pitch", _ADDR, "bytes from one input row to the next"), _skip(8)),
@@ -323,7 +336,8 @@ min(lanes, memory word / largest of their types) at a time; the address of the f
          _u("operands", 1, "1: B takes part too"), _u("reduce", 2, "SUM, MAX or PRODUCT"),
          _u("rounding", 2, "SINGLE, DOUBLE or EVEN"), _u("lookup", 1, "1: the output goes through the table"),
          _skip(1)),
-        (_u("in_type", 2, "element type of A and B: INT8, INT16, INT32"), _u("out_type", 2, "of the output"), _skip(12),
+        (_u("in_type", 2, "element type of A and B: INT8, INT16, INT32"), _u("out_type", 2, "of the output"),
+         _first("output row y = 0"),
          _s("zero_point", 16, "added after rounding")),
         (_u("elems", 16, "elements of a row in a tile"), _u("elems_last", 16, "in the last tile")),
         (_u("tiles", 16, "tiles"), _u("wy", 8, "window rows"), _u("wx", 8, "window columns")),
@@ -343,7 +357,8 @@ min(lanes, memory word / largest of their types) at a time; the address of the f
         (_u("c_pixel", _ADDR, "bytes an output column"), _skip(8)),
         (_s("low", 32, "lowest output"),),
         (_s("high", 32, "highest output"),),
-        (_u("table", _ADDR, "256 bytes; a multiple of the memory's word"), _skip(8)),
+        (_u("table", _ADDR, "256 bytes; a multiple of the memory's word"),
+         _u("clip", 2, "bit 0: ny is at most LENGTH - first; bit 1: height is at most LENGTH"), _skip(6)),
         *_ring("a"), *_ring("b"), *_ring("c"),
     ))
 
@@ -409,6 +424,9 @@ docs/numerics.md.""",
          _u("valid_step", 16, "how many more take part in each further group of rows")),
         (_u("group", 16, "rows of a group; 0 counts as 1"),
          _u("valid_limit", 16, "how many take part at most; 0: no limit")),
+        (_first("row 0; each group is a token"),
+         _u("clip", 2, "bit 0: rows is at most (LENGTH - first) * group; bit 1: at most LENGTH elements take part"),
+         _skip(18)),
     ))
 
 NORM_ELEMS = 2048
@@ -436,7 +454,8 @@ docs/numerics.md.""",
         (_u("c_row", _ADDR, "bytes from one output row to the next"), _skip(8)),
         (_u("epsilon", 32, "added to 256 * n**2 times the variance; bits 31 to 0"),),
         (_u("epsilon_high", 32, "bits 63 to 32"),),
-        (_s("zero_point", 16, "added after rounding"), _skip(16)),
+        (_s("zero_point", 16, "added after rounding"), _first("row 0"),
+         _u("clip", 1, "1: rows is at most LENGTH - first"), _skip(3)),
         (_s("low", 16, "lowest output"), _s("high", 16, "highest output")),
     ))
 

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from . import isa
 from .array_unit import ArrayUnit
+from .clip import RULES, Clip
 from .config import ADDRESS_BITS, Config
 from .counters import Counters
 from .depthwise import DepthwiseUnit
@@ -123,9 +124,9 @@ class Machine(wiring.Component):
         self._sequencer = Sequencer(c.word_bytes, c.memory_bytes, tuple(self.units), c.watchdog_cycles,
                                     c.instruction_slots)
         m.submodules.sequencer = self._sequencer
-        m.submodules.registers = registers = HostRegisters(
+        m.submodules.registers = self._registers = registers = HostRegisters(
             c.word_bytes, c.memory_bytes, self._counters.names, config_hash=c.hash, semaphores=c.semaphores,
-            paged=bool(c.codec_lanes))
+            paged=bool(c.codec_lanes), clips=c.clips)
         reset = ResetInserter(self._sequencer.unit_reset)
         m.submodules.semaphores = self._semaphores = reset(
             Semaphores(len(self.units) + 1, len(self.units) + (2 if c.codec_lanes else 1), c.semaphores))
@@ -161,7 +162,13 @@ class Machine(wiring.Component):
         m.submodules[f"{name}_queue"] = queue = reset(InstructionQueue(_TYPES[name], self.config.queue_words))
         words = self._sequencer.queues[name]
         wiring.connect(m, words, queue.i)
-        wiring.connect(m, queue.o, unit.instruction)
+        if self.config.clips and _TYPES[name] in RULES:
+            m.submodules[f"{name}_clip"] = clip = reset(Clip(_TYPES[name]))
+            wiring.connect(m, queue.o, clip.i)
+            wiring.connect(m, clip.o, unit.instruction)
+            m.d.comb += clip.length.eq(self._registers.length)
+        else:
+            wiring.connect(m, queue.o, unit.instruction)
         wiring.connect(m, unit.take, self._semaphores.takes[index])
         wiring.connect(m, unit.give, self._semaphores.gives[index])
         m.d.comb += [

@@ -37,6 +37,8 @@ class Register:
     bits: tuple[str, ...] = ()
     paged: bool = False
     """Only machines with pages have it."""
+    clips: bool = False
+    """Only machines that clip instructions have it."""
 
 
 REGISTERS = (
@@ -60,18 +62,21 @@ REGISTERS = (
              "input are in memory; bit 31: more will come, until then the watchdog waits", paged=True),
     Register("PAGES", 0x38, Access.READ, "most pages in use since the start: on the chip in bits 15:0, outside in "
              "bits 31:16", paged=True),
+    Register("LENGTH", 0x3C, Access.READ_WRITE, "tokens of the sequence, up to 65535, to which marked instructions are "
+             "clipped; 0: as compiled. It may change only while the machine does not run", clips=True),
 )
 BY_NAME = {register.name: register for register in REGISTERS}
 
 
-def registers_of(paged: bool) -> list[Register]:
-    """The registers of a machine, with or without pages."""
-    return [register for register in REGISTERS if paged or not register.paged]
+def registers_of(paged: bool, clips: bool) -> list[Register]:
+    """The registers of a machine, with or without pages, with or without LENGTH."""
+    return [register for register in REGISTERS if (paged or not register.paged) and (clips or not register.clips)]
 
 
-def register_map(counters: list[str], semaphores: int = SEMAPHORES, paged: bool = True) -> list[dict[str, object]]:
+def register_map(counters: list[str], semaphores: int = SEMAPHORES, paged: bool = True, clips: bool = True,
+                 ) -> list[dict[str, object]]:
     """Every 32-bit location below the memory window, as plain data: name, address, access, doc, bits."""
-    rows = registers_of(paged)
+    rows = registers_of(paged, clips)
     rows += [Register(f"COUNTER_{name.upper()}", COUNTERS_AT + 4 * index, Access.READ, f"performance counter {name}")
              for index, name in enumerate(counters)]
     rows += [Register(f"SEMAPHORE_{index}", SEMAPHORES_AT + 4 * index, Access.READ, f"count of semaphore {index}")

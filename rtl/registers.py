@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import ADDRESS_BITS
-from .isa import SEMAPHORE_BITS, SEMAPHORES
+from .isa import LENGTH_BITS, SEMAPHORE_BITS, SEMAPHORES
 from .ports import Give, HostBus, MemoryReadPort, MemoryWritePort
 from .register_map import COUNTERS_AT, IDENTIFICATION, MAX_COUNTERS, MEMORY_AT, SEMAPHORES_AT, Access, registers_of
 
@@ -38,7 +38,7 @@ class HostRegisters(wiring.Component):
     word_bytes: of the memory ports. memory_bytes: size of the memory, hence of its window.
     counters: names of the performance counters, "cycles" included.
     version: (major, minor, patch). config_hash: 32 bits that tell configurations apart.
-    semaphores: how many the machine has. paged: it has pages.
+    semaphores: how many the machine has. paged: it has pages. clips: it has the register LENGTH.
 
     Members
     -------
@@ -48,12 +48,13 @@ class HostRegisters(wiring.Component):
     running, done, failed, clearing, error_code, error_information, pc: as the sequencer shows them.
     counter_index, counter_value: as `Counters` has them; the value comes one cycle after the index.
     semaphores: the counts. give: what the host gives them. feeding: it will give more. pages: what PAGES reads.
+    length: what LENGTH says, where there is one.
     interrupt: 1 while an event that is enabled has happened and has not been cleared.
     """
 
     def __init__(self, word_bytes: int, memory_bytes: int, counters: list[str],
                  version: tuple[int, int, int] = (0, 1, 0), config_hash: int = 0,
-                 semaphores: int = SEMAPHORES, paged: bool = True) -> None:
+                 semaphores: int = SEMAPHORES, paged: bool = True, clips: bool = True) -> None:
         if word_bytes < 4 or word_bytes & (word_bytes - 1):
             raise ValueError(f"word_bytes must be a power of two from 4 on, not {word_bytes}")
         if not 1 <= len(counters) <= MAX_COUNTERS:
@@ -67,6 +68,7 @@ class HostRegisters(wiring.Component):
         self.counters = counters
         self._semaphores = semaphores
         self._paged = paged
+        self._clips = clips
         self.version = version
         self.config_hash = config_hash
         super().__init__({
@@ -90,6 +92,7 @@ class HostRegisters(wiring.Component):
             "give": Out(stream.Signature(Give)),
             "feeding": Out(1),
             "pages": In(32),
+            **({"length": Out(LENGTH_BITS)} if clips else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -152,6 +155,7 @@ class HostRegisters(wiring.Component):
             "INTERRUPT_STATUS": self._happened,
             "COUNTERS": len(self.counters),
             "PAGES": self.pages,
+            **({"LENGTH": self.length} if self._clips else {}),
         }
 
     def _read_values(self, m: Module, state: Signal, access: data.View, answer: data.View) -> None:
@@ -160,7 +164,7 @@ class HostRegisters(wiring.Component):
         values = self._values()
         m.d.sync += semaphore.eq(Array(self.semaphores)[access.address[2:2 + (self._semaphores - 1).bit_length()]])
         with m.Switch(access.address[2:6]):
-            for one in registers_of(self._paged):
+            for one in registers_of(self._paged, self._clips):
                 if one.name in values:
                     with m.Case(one.address // 4):
                         m.d.sync += register.eq(values[one.name])
@@ -171,7 +175,7 @@ class HostRegisters(wiring.Component):
     def _registers(self, m: Module, state: Signal, access: data.View, answer: data.View) -> None:
         values = self._values()
         with m.Switch(access.address):
-            for register in registers_of(self._paged):
+            for register in registers_of(self._paged, self._clips):
                 with m.Case(register.address):
                     if register.access == Access.READ:
                         m.d.sync += answer.error.eq(access.write)
@@ -190,11 +194,12 @@ class HostRegisters(wiring.Component):
     def _write_register(self, m: Module, name: str, value: Value, answer: data.View) -> None:
         if name == "CONTROL":
             m.d.comb += [self.start.eq(value[0]), self.clear.eq(value[1])]
-        elif name == "ENTRY":
-            with m.If(value[ADDRESS_BITS:] != 0):
+        elif name in ("ENTRY", "LENGTH"):
+            target = self.entry if name == "ENTRY" else self.length
+            with m.If(value[len(target):] != 0):
                 m.d.sync += answer.error.eq(1)
             with m.Else():
-                m.d.sync += self.entry.eq(value)
+                m.d.sync += target.eq(value)
         elif name == "INTERRUPT_ENABLE":
             m.d.sync += self._enabled.eq(value)
         elif name == "INTERRUPT_STATUS":

@@ -52,7 +52,7 @@ def test_constants_and_status() -> None:
     simulate(dut, bench)
 
 
-def test_control_pulses_and_entry() -> None:
+def test_control_pulses_entry_and_length() -> None:
     dut = make()
     pulses = []
 
@@ -69,6 +69,11 @@ def test_control_pulses_and_entry() -> None:
         assert ctx.get(dut.entry) == 0xFFFFFC
         assert await access(ctx, dut, at("ENTRY"), 0x1000000) == ERROR
         assert await access(ctx, dut, at("ENTRY")) == value(0xFFFFFC)
+        assert ctx.get(dut.length) == 0
+        for data, answer in ((65535, value(0)), (65536, ERROR), (1 << 31, ERROR), (7, value(0))):
+            assert await access(ctx, dut, at("LENGTH"), data) == answer
+            assert await access(ctx, dut, at("LENGTH")) == value(7 if data == 7 else 65535)
+            assert ctx.get(dut.length) == (7 if data == 7 else 65535) and ctx.get(dut.entry) == 0xFFFFFC
         await ctx.tick()
     simulate(dut, bench, background=[watch])
     assert pulses == [(1, 0), (0, 1), (1, 1)]
@@ -116,11 +121,12 @@ def test_counters_and_semaphores() -> None:
     simulate(dut, bench, background=[counters])
 
 
-@pytest.mark.parametrize("semaphores, paged", [(32, True), (16, False)])
-def test_every_location_answers_as_the_map_says(semaphores: int, paged: bool) -> None:
+@pytest.mark.parametrize("semaphores, paged, clips", [(32, True, True), (16, False, False), (16, False, True)])
+def test_every_location_answers_as_the_map_says(semaphores: int, paged: bool, clips: bool) -> None:
     """All of the first kilobyte, at every byte address: registers in the map answer, everything else is an error."""
-    dut = make(semaphores=semaphores, paged=paged)
-    rows = {row["address"]: row["access"] for row in table.register_map(COUNTERS, semaphores, paged)}
+    dut = make(semaphores=semaphores, paged=paged, clips=clips)
+    assert hasattr(dut, "length") == clips
+    rows = {row["address"]: row["access"] for row in table.register_map(COUNTERS, semaphores, paged, clips)}
 
     async def bench(ctx):
         for address in [*range(0x400), 0x0100_0000 - 4, 0x8000_0000, MEMORY_AT + MEMORY, MEMORY_AT + 2, 0x0200_0000,

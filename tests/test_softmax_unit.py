@@ -112,6 +112,7 @@ def test_outputs_in_place() -> None:
     {"valid": 1, "valid_step": 0}, {"valid": 1, "valid_step": 1, "group": 1}, {"valid": 7, "valid_step": 1, "group": 3},
     {"valid": 2, "valid_step": 9, "group": 2, "valid_limit": 17}, {"valid": 0, "valid_step": 1, "valid_limit": 5},
     {"valid": 40, "valid_step": 65535}, {"valid": 65535}, {"valid": 4, "valid_step": 4, "group": 0},
+    {"valid_limit": 8197}, {"valid": 3, "valid_step": 1, "valid_limit": 65535},
 ], ids=str)
 @pytest.mark.parametrize("word_bytes, lanes", [(8, 4), (16, 16), (8, 1)])
 def test_valid_lengths(fields: dict[str, int], word_bytes: int, lanes: int) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from systolith.gen.emit.program import HostRow
 from systolith.rtl import assembly, isa
+from systolith.rtl.clip import check_length, clipped
 from systolith.rtl.config import Config
 from systolith.rtl.isa import Instruction
 from systolith.sim.golden.array import check_array, input_tiles, weight_addresses
@@ -53,8 +54,12 @@ class Machine:
         """Streams of packed activations, after a run."""
         self._waiting: dict[str, str] = {}
 
-    def run(self, entry: int = 0, feeds: Iterable[tuple[HostRow, NDArray[np.uint8]]] = ()) -> None:
-        """Executes the program at `entry` to its END, while the host brings the bytes of `feeds`."""
+    def run(self, entry: int = 0, feeds: Iterable[tuple[HostRow, NDArray[np.uint8]]] = (), length: int = 0) -> None:
+        """Executes the program at `entry` to its END, while the host brings the bytes of `feeds`.
+
+        `length`: what the register LENGTH says; ValueError where it cannot.
+        """
+        self._length = check_length(self.config, length)
         self._semaphores = [0] * isa.SEMAPHORES
         self._queues: dict[str, deque[Instruction]] = {unit: deque() for unit in isa.UNITS.values()}
         self._busy = dict.fromkeys(self._queues, False)
@@ -173,6 +178,7 @@ class Machine:
                 continue
             self._busy[name] = True
             instruction = queue.popleft()
+            instruction = Instruction(instruction.kind, clipped(instruction.kind, instruction.values, self._length))
             yield from self._waits(name, instruction)
             yield from execute(instruction)
             if self.on_retired:

@@ -46,7 +46,7 @@ def _units(shared: Shared, words: list[int], entry: int, tile_bytes: Mapping[int
 
 
 def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LATENCY, feeds: Sequence[HostRow] = (),
-            tile_bytes: Mapping[int, int] = MappingProxyType({})) -> Timing:
+            tile_bytes: Mapping[int, int] = MappingProxyType({}), length: int = 0) -> Timing:
     """What the program at `entry` takes.
 
     Values do not matter: only instructions are looked at. Where ports meet in the memory's banks, each unit's own
@@ -58,10 +58,11 @@ def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LAT
     ----------
     memory: bytes of the unified memory from address 0, with the program. latency: cycles from a request to external
     memory to its first beat. feeds: what the host brings meanwhile. tile_bytes: what a tile of PACK and UNPACK has
-    coded, by tag, which is not known without values; half of the values where it is not given.
+    coded, by tag, which is not known without values; half of the values where it is not given. length: what the
+    register LENGTH says.
     """
     words = np.frombuffer(memory[:len(memory) // 4 * 4], "<u4").tolist()
-    shared = Shared(config, latency)
+    shared = Shared(config, latency, length)
     units = _units(shared, words, entry // 4, tile_bytes)
 
     def finished() -> int | None:

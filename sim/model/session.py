@@ -11,19 +11,19 @@ from .model import predict
 from .timing import Timing
 
 
-def timing_of(artefact: Artefact) -> Timing:
-    """The prediction for one inference."""
+def timing_of(artefact: Artefact, length: int = 0) -> Timing:
+    """The prediction for one inference; `length`: what the register LENGTH says."""
     tensors = artefact.graph.tensors
     feeds = [HostRow(row.address, tensors[row.tensor].bytes // tensors[row.tensor].shape[0], row.after, row.gives)
              for row in artefact.feeds]
     return predict(artefact.config, artefact.memory, feeds=feeds,
-                   tile_bytes=artefact.pages.tile_bytes if artefact.pages else {})
+                   tile_bytes=artefact.pages.tile_bytes if artefact.pages else {}, length=length)
 
 
-def measure(artefact: Artefact) -> Measurement:
+def measure(artefact: Artefact, length: int = 0) -> Measurement:
     """The prediction for one inference, in the form of a measurement; the inputs do not matter."""
     begin = time.perf_counter()
-    timing = timing_of(artefact)
+    timing = timing_of(artefact, length)
     seconds = time.perf_counter() - begin
     starts = sorted(timing.spans, key=lambda span: span.first)
     return Measurement(timing.cycles, timing.counter_names, timing.counters([timing.cycles])[0].tolist(),

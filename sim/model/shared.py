@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from systolith.rtl import isa
+from systolith.rtl.clip import check_length
 from systolith.rtl.config import Config
 
 from .banks import Banks
@@ -136,11 +137,11 @@ class Shared:
 
     Parameters
     ----------
-    config: the machine. latency: of its external memory.
+    config: the machine. latency: of its external memory. length: what the register LENGTH says.
     """
 
-    def __init__(self, config: Config, latency: int) -> None:
-        self.config, self.latency = config, latency
+    def __init__(self, config: Config, latency: int, length: int = 0) -> None:
+        self.config, self.latency, self.length = config, latency, check_length(config, length)
         self.banks = Banks(config)
         self.semaphores = [Semaphore() for _ in range(isa.SEMAPHORES)]
         self.blocks = Blocks()

@@ -2,6 +2,10 @@
 
 from collections import deque
 from collections.abc import Generator, Iterator
+from types import SimpleNamespace
+
+from systolith.rtl import isa
+from systolith.rtl.clip import clip_cycles, clipped, is_clipped
 
 from .program import Fields
 from .shared import Shared
@@ -105,6 +109,10 @@ class Unit:
         while (found := self.queue.next()) is None:
             self.waits_for = ""
             yield False
+        fields, ready = found
+        kind = isa.BY_OPCODE[fields.opcode]
+        if is_clipped(kind, vars(fields), self.shared.length):
+            return SimpleNamespace(**clipped(kind, vars(fields), self.shared.length)), ready + clip_cycles(kind)
         return found
 
     def _take(self, semaphore: int, count: int, asked: int) -> Generator[bool, None, int]:

@@ -12,6 +12,7 @@ from systolith.gen.emit.artefact import Artefact
 from systolith.gen.graph import DTYPES
 from systolith.gen.report import Measurement
 from systolith.rtl.bench_top import BenchTop
+from systolith.rtl.clip import check_length
 from systolith.rtl.config import Config
 from systolith.rtl.errors import ErrorCode, MachineStopped
 from systolith.rtl.register_map import BY_NAME, MORE, SEMAPHORES_AT
@@ -63,13 +64,19 @@ class RtlSession:
         """Ends the simulator."""
         self.engine.close()
 
-    def infer(self, inputs: dict[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], Measurement]:
-        """One inference on integer inputs [height, width, channels]; `MachineStopped` where it ends in an error."""
+    def infer(self, inputs: dict[str, NDArray[Any]], length: int = 0) -> tuple[dict[str, NDArray[Any]], Measurement]:
+        """One inference on integer inputs [height, width, channels]; `MachineStopped` where it ends in an error.
+
+        `length`: what the register LENGTH says; ValueError where it cannot.
+        """
         artefact, engine = self.artefact, self.engine
         for name, value in inputs.items():
             if name in artefact.places:
                 engine.write_memory(artefact.addresses[name], np.ascontiguousarray(value).tobytes())
         engine.host_write(BY_NAME["ENTRY"].address, 0)
+        check_length(artefact.config, length)
+        if artefact.config.clips:
+            engine.host_write(BY_NAME["LENGTH"].address, length)
         if artefact.feeds:
             engine.host_write(BY_NAME["GIVE"].address, MORE)
         engine.host_write(BY_NAME["CONTROL"].address, 1)
