@@ -28,7 +28,8 @@ def gather(b: Builder, op: Operation) -> None:
     x = b.value(data)
     wanted = b.constant(places, "indices")
     index = x.index.take(wanted, axis)
-    if np.unique(np.diff(wanted.reshape(-1) % x.shape[axis])).size > 1 or (np.diff(wanted.reshape(-1)) < 1).any():
+    steps = np.diff(wanted.reshape(-1) % x.shape[axis])
+    if np.unique(steps).size > 1 or (steps < 1).any():
         _parts(b, op, x, index)
     else:
         cut(b, x, index, op)
