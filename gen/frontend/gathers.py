@@ -12,7 +12,7 @@ MOST_PARTS = 16
 
 
 @operator("Gather", unit="vector", notes="rows of a constant table by an integer input; or at constant places",
-          attributes=("axis",))
+          attributes=("axis",), formats="float")
 def gather(b: Builder, op: Operation) -> None:
     data, places = op.inputs[:2]
     axis = op.attributes.get("axis", 0)
