@@ -15,6 +15,7 @@ from systolith.gen.float_graph import (
     FloatSoftmax,
 )
 from systolith.gen.frontend import import_float, load_model
+from systolith.gen.frontend.masks import classify
 from tests.onnx_models import Model
 from tests.test_frontend import compare
 from tests.transformer_models import (
@@ -227,3 +228,45 @@ def test_zeros_in_place_of_what_is_not_a_number() -> None:
     later[0].input[0] = "clean"
     m.nodes += later
     assert only(still(compare(m.proto(X, ["y"]))), FloatSoftmax).causal
+
+
+def test_rows_behind_the_valid_ones_may_have_any_mask() -> None:
+    """Where rows and columns are the same tokens."""
+    square = [(length, np.arange(4) >= np.minimum(length, np.arange(4)[:, None] + 99)) for length in (1, 2, 4)]
+    assert classify(square, (1, 4, 4)) == (False, True)
+    for length, array in square:
+        array[length:] = True
+    assert classify(square, (1, 4, 4)) == (False, True)
+    wide = [(length, np.tile(np.arange(4) >= length, (3, 1))) for length in (1, 2, 4)]
+    assert classify(wide, (1, 3, 4)) == (False, True)
+    wide[0][1][2] = True
+    assert classify(wide, (1, 3, 4)) is None and classify(wide, (1, 3, 5)) is None
+
+
+def test_what_is_not_a_number_is_replaced_by_zero_only() -> None:
+    for replacement, other in ((1.0, "p"), (0.0, "x")):
+        m = Model()
+        m.node("Softmax", ["x"], "p")
+        m.node("Where", [m.node("IsNaN", ["p"], "nan"), m.constant(replacement), other], "y")
+        with pytest.raises(UserError, match="IsNaN"):
+            import_float(m.proto(X, ["y"]), "test")
+
+
+def test_masks_along_other_axes_and_rows_are_refused() -> None:
+    m = Model()
+    m.node("Softmax", [m.node("Add", ["x", m.constant(causal(T)[0])], "a")], "y", axis=1)
+    with pytest.raises(UserError, match="along another axis than the last"):
+        import_float(m.proto({"x": (1, T, T)}, ["y"]), "test")
+    m = Model()
+    m.node("Conv", ["x", m.weights(3, 3, 1, 1)], "c")
+    m.node("Softmax", [m.node("Add", ["c", m.constant(causal(T))], "a")], "y", axis=-1)
+    with pytest.raises(UserError, match="rows that are not the queries"):
+        import_float(m.proto({"x": (1, 3, T, T)}, ["y"]), "test")
+
+
+def test_what_nobody_reads_is_named_if_it_is_not_supported() -> None:
+    m = Model()
+    m.node("LRN", ["x"], "dead", size=3)
+    m.node("Relu", ["x"], "y")
+    with pytest.raises(UserError, match="LRN"):
+        import_float(m.proto({"x": (1, 3, T, T)}, ["y"]), "test")

@@ -24,6 +24,7 @@ from tests.transformer_models import (
     T,
     X,
     bert_layer,
+    heads,
     layer_norm,
     linear,
     only,
@@ -115,6 +116,7 @@ def test_what_integers_may_not_be() -> None:
 @pytest.mark.parametrize(("places", "axis", "made"), [
     (0, 1, ["FloatSlice"]), ([0], 1, ["FloatSlice"]), (-1, 1, ["FloatSlice"]), ([1, 2, 3], 1, ["FloatSlice"]),
     ([0, 2, 4], 1, ["FloatSlice"]), ([3, 4, 0], 1, ["FloatSlice", "FloatSlice", "FloatConcat"]),
+    ([-1, 0], 1, ["FloatSlice", "FloatSlice", "FloatConcat"]),
     ([2, 3], 2, ["FloatSlice"]), ([[1], [2]], 1, ["FloatSlice"]),
 ])
 def test_gathers_of_constant_places(places: Any, axis: int, made: list[str]) -> None:
@@ -144,3 +146,19 @@ def test_the_first_row_of_a_network_is_a_slice() -> None:
     node = only(graph, FloatSlice)
     assert node.size == (1, 1, D) and node.start == (0, 0, 0)
     assert isinstance(next(node for node in graph.nodes if node.output == "y"), FloatNode)
+
+
+def test_a_joined_part_of_one_channel_takes_the_order_of_the_others() -> None:
+    m = Model()
+    one = heads(m, linear(m, "x", "p", D, H), "ph", T, H, 1)
+    m.node("Concat", [one, heads(m, linear(m, "x", "q", D, D), "qh", T, H, D // H)], "a", axis=3)
+    together(m, "a", "y", T, H + D)
+    assert only(still(compare(m.proto(X, ["y"]))), FloatConcat).axis == 2
+
+
+def test_numbers_of_rows_of_two_tables() -> None:
+    for first, second in ((5, 9), (9, 5)):
+        m = Model()
+        m.node("Gather", [m.weights(first, D), "ids"], "a")
+        m.node("Add", ["a", m.node("Gather", [m.weights(second, D), "ids"], "b")], "y")
+        assert compare(m.proto({"ids": (1, T)}, ["y"], kinds={"ids": TensorProto.INT64})).entries() == {"ids": 5}

@@ -140,7 +140,7 @@ def test_rotary_positions() -> None:
         assert [graph.shapes[name] for name in only(graph, FloatRotary).inputs] == [(T, H, 4), (T, 1, 4), (T, 1, 4)]
 
 
-@pytest.mark.parametrize("change", ["halves", "sign", "input", "heads"])
+@pytest.mark.parametrize("change", ["halves", "sign", "input", "sources", "heads"])
 def test_what_only_looks_like_rotary_positions(change: str) -> None:
     """It is computed as it is written."""
     m = Model()
@@ -154,6 +154,8 @@ def test_what_only_looks_like_rotary_positions(change: str) -> None:
             node.input[0] = "r_low"
         if change == "sign" and node.name == "r_minus_node":
             node.op_type = "Abs"
+        if change == "sources" and node.name == "r_low_node":
+            node.input[0] = k
         if change == "input" and node.name == "r_straight_node":
             node.input[0] = k
     together(m, "r", "y", T, D)
@@ -188,7 +190,56 @@ def test_a_sentence_embedding(keep: int, clip: str, variant: int) -> None:
     assert counts(graph) == {"Norm": 2, "Pool": 1} and graph.mask == "mask"
     pool = only(graph, FloatPool)
     assert pool.masked and pool.kernel == (T, 1)
+    assert graph.nodes[-1].epsilon == pytest.approx(1e-24 / D if variant == 0 else 0, rel=1e-5, abs=0)  # type: ignore[attr-defined]
     m = Model()
     m.node("ReduceMean", ["x"], "y", axes=[1], keepdims=0)
     pool = only(compare(m.proto(X, ["y"])), FloatPool)
     assert pool.kernel == (T, 1) and not pool.masked
+
+
+def test_what_only_looks_like_a_mean_or_a_length() -> None:
+    for change in ("count", "other mask"):
+        m = Model()
+        mean_pool(m, "x", "p")
+        for node in m.nodes:
+            if node.name == "w6_node" and change == "count":  # by another number: twice the tokens
+                node.input[0] = "double"
+            if node.name == "w4_node" and change == "other mask":  # of those that are not valid
+                node.input[1] = "inverse"
+        at = next(place for place, node in enumerate(m.nodes) if node.name == "w3_node") + 1
+        later, m.nodes = m.nodes[at:], m.nodes[:at]
+        m.node("Mul", ["w3", m.constant(2.0)], "double")
+        m.node("Sub", [m.constant(1.0), "w3"], "inverse")
+        m.nodes += later
+        with pytest.raises(UserError, match="made of the input 'mask'"):
+            import_float(m.proto(MASK, ["p"], kinds={"mask": TensorProto.INT64}), "test")
+    for least, power in ((0.5, 2.0), (1e-12, 3.0)):
+        m = Model()
+        m.node("Pow", ["x", m.constant(power)], "s")
+        m.node("Sqrt", [m.node("ReduceSum", ["s", m.constant([-1], INT)], "l")], "r")
+        m.node("Div", ["x", m.node("Clip", ["r", m.constant(least)], "c")], "y")
+        with pytest.raises(UserError, match="'l_node', ReduceSum"):
+            import_float(m.proto(X, ["y"]), "test")
+
+
+def test_a_norm_of_channels_in_another_order() -> None:
+    m = Model()
+    m.node("Reshape", ["x", m.constant([1, T, 2, D // 2], INT)], "r")
+    m.node("Reshape", [m.node("Transpose", ["r"], "t", perm=[0, 1, 3, 2]), m.constant([1, T, D], INT)], "u")
+    linear(m, layer_norm(m, "u", "n", D), "y", D, 5)
+    graph = still(compare(m.proto(X, ["y"])))
+    assert counts(graph) == {"Conv": 1, "Norm": 1}
+
+
+def test_roots_as_powers_and_means_of_other_values() -> None:
+    for power, other in ((0.5, False), (3.0, False), (0.5, True)):
+        m = Model()
+        m.node("Tanh", ["x"], "z")
+        m.node("Sub", ["x", m.node("ReduceMean", ["z" if other else "x"], "mean", axes=[-1])], "c")
+        m.node("ReduceMean", [m.node("Mul", ["c", "c"], "p")], "v", axes=[-1])
+        m.node("Div", ["c", m.node("Pow", [m.node("Add", ["v", m.constant(1e-3)], "a"), m.constant(power)], "r")], "y")
+        if power == 0.5:
+            assert only(compare(m.proto(X, ["y"])), FloatNorm).rms == other  # of the difference
+        else:
+            with pytest.raises(UserError, match="both operands are computed"):
+                import_float(m.proto(X, ["y"]), "test")

@@ -146,7 +146,7 @@ def test_a_product_that_lies_in_neither_way_moves_one_operand() -> None:
     m.node("Reshape", ["t", m.constant([1, H, D // H, T], INT)], "r")  # other heads than the tensor's
     m.node("MatMul", [q, "r"], "y")
     graph = compare(m.proto(X, ["y"]))
-    assert kinds(graph).count("FloatMatMul") == 1
+    assert kinds(graph).count("FloatMatMul") == 1 and not only(graph, FloatMatMul).transposed
 
 
 @pytest.mark.parametrize("transposed", [0, 1])
@@ -239,3 +239,19 @@ def test_softmax_of_scores_moves_nothing(opset: int) -> None:
     graph = still(compare(m.proto(X, ["y"], opset)))
     node = only(graph, FloatSoftmax)
     assert graph.shapes[node.output] == (T, H, T)
+
+
+def test_a_factor_stays_where_others_read_what_it_makes() -> None:
+    for shared in ("factor", "shape"):
+        m = Model()
+        rms_norm(m, "x", "n", D)
+        m.node("Mul", [m.node("Relu", ["n"], "r"), m.constant(0.25)], "a")
+        q = heads(m, "a", "qh", T, H, D // H)
+        m.node("MatMul", [q, m.node("Transpose", [heads(m, "n", "kh", T, H, D // H)], "t", perm=[0, 1, 3, 2])], "s")
+        together(m, m.node("MatMul", ["s", m.node("Tanh", ["qh"], "v")], "mixed"), "y", T, D)
+        if shared == "factor":
+            m.node("Add", ["a", "x"], "z")
+        else:
+            together(m, m.node("MatMul", ["qh", m.weights(1, H, D // H, 3)], "w"), "z", T, 3 * H)
+        graph = still(compare(m.proto(X, ["y", "z"])))
+        assert all(node.scale == 1 for node in graph.nodes if isinstance(node, FloatMatMul))

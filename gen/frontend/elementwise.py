@@ -143,18 +143,16 @@ def _binary(b: Builder, op: Operation, x: Value, y: Value) -> None:
     first, second = (Value(value.tensor, value.index.reshape((1,) * (len(shape) - len(value.shape)) + value.shape))
                      for value in (x, y))
     for here, there, swapped in ((first, second, False), (second, first, True)):
-        beside = _beside(b, here, there, shape)
+        beside = _beside(b, here, there)
         if beside is not None:
             inputs = (beside, here.tensor) if swapped else (here.tensor, beside)
-            b.add(_node(op, inputs), np.broadcast_to(here.index, shape))
+            b.add(_node(op, inputs), here.index)
             return
     b.add(_node(op, (b.settled(_once(first)), b.settled(_once(second)))), usual(shape))
 
 
-def _beside(b: Builder, x: Value, y: Value, shape: tuple[int, ...]) -> str | None:
+def _beside(b: Builder, x: Value, y: Value) -> str | None:
     """The tensor of y as x's lies, None where it does not lie so; axes along which it is repeated have length 1."""
-    if x.shape != shape:
-        return None
     laid = placed(b, x, y.index)
     if laid is None or not np.array_equal(laid.reshape(-1), np.arange(math.prod(b.shapes[y.tensor]))):
         return None

@@ -12,7 +12,7 @@ MOST_PARTS = 16
 
 
 @operator("Gather", unit="vector", notes="rows of a constant table by an integer input; or at constant places",
-          attributes=("axis",))
+          attributes=("axis",), formats="float")
 def gather(b: Builder, op: Operation) -> None:
     data, places = op.inputs[:2]
     axis = op.attributes.get("axis", 0)
@@ -28,7 +28,8 @@ def gather(b: Builder, op: Operation) -> None:
     x = b.value(data)
     wanted = b.constant(places, "indices")
     index = x.index.take(wanted, axis)
-    if np.unique(np.diff(wanted.reshape(-1) % x.shape[axis])).size > 1 or (np.diff(wanted.reshape(-1)) < 1).any():
+    steps = np.diff(wanted.reshape(-1) % x.shape[axis])
+    if np.unique(steps).size > 1 or (steps < 1).any():
         _parts(b, op, x, index)
     else:
         cut(b, x, index, op)

@@ -46,8 +46,7 @@ def rows(b: Builder, value: Value, axis: int = -1) -> Rows:
     flat = last.reshape(-1, size)
     starts = flat.min(axis=1)
     order = flat[0] - starts[0]
-    whole = (not (starts % size).any() and np.array_equal(np.sort(order), np.arange(size))
-             and np.array_equal(flat, starts[:, None] + order))
+    whole = np.array_equal(np.sort(order), np.arange(size)) and np.array_equal(flat, starts[:, None] + order)
     if not whole:
         shape: Shape = (len(flat), 1, size)
         if value.index.ndim == 4 and axis % 4 == 1 and len(value.index) == 1:
@@ -134,11 +133,11 @@ def cut(b: Builder, x: Value, index: Index, op: Operation, output: str = "") -> 
 
 
 def _shapes(shape: Shape) -> Iterator[Shape]:
-    """The shape, and others with the same height."""
+    """The shape, and all with the same height."""
     yield shape
     height, width, channels = shape
     for wide in range(1, width * channels + 1):
-        if width * channels % wide == 0 and wide != width:
+        if width * channels % wide == 0:
             yield height, wide, width * channels // wide
 
 

@@ -103,10 +103,10 @@ def softmax(b: Builder, op: Operation) -> None:
 def softmax_of(b: Builder, op: Operation, x: Value, causal: bool = False, masked: bool = False) -> None:
     """Softmax of the value, with the masks that belong to it."""
     shape, axis = x.shape, op.attributes.get("axis", -1 if b.opset >= 13 else 1) % max(1, len(x.shape))
+    if (causal or masked) and axis != len(shape) - 1:
+        raise Unsupported("a mask is added to what it normalises along another axis than the last", "use the last axis")
     if b.opset < 13:  # all axes from this one on
         x, axis = Value(x.tensor, x.index.reshape(math.prod(shape[:axis]), -1)), 1
-    if (causal or masked) and x.shape[axis] != shape[-1]:
-        raise Unsupported("a mask is added to what it normalises along another axis than the last", "use the last axis")
     found = rows(b, x, axis)
     if causal:
         height, width, _ = b.shapes[found.tensor]

@@ -8,20 +8,20 @@ from .operators import operator
 
 
 @operator("LayerNormalization", unit="norm", notes="over the last axis; also as ReduceMean, Sub, Pow, Sqrt and Div",
-          attributes=("axis", "epsilon", "stash_type"))
+          attributes=("axis", "epsilon", "stash_type"), formats="float")
 def layer_norm(b: Builder, op: Operation) -> None:
     _norm(b, op, rms=False)
 
 
 @operator("RMSNormalization", "SimplifiedLayerNormalization", unit="norm",
           notes="over the last axis; also as Pow, ReduceMean, Sqrt and Div or Reciprocal",
-          attributes=("axis", "epsilon", "stash_type"))
+          attributes=("axis", "epsilon", "stash_type"), formats="float")
 def rms_norm(b: Builder, op: Operation) -> None:
     _norm(b, op, rms=True)
 
 
 @operator("LpNormalization", unit="norm", notes="p = 2, over the last axis; also as ReduceL2 and Div",
-          attributes=("axis", "p"))
+          attributes=("axis", "p"), formats="float")
 def length(b: Builder, op: Operation) -> None:
     x = b.value(op.inputs[0])
     if op.attributes.get("p", 2) != 2 or op.attributes.get("axis", -1) % len(x.shape) != len(x.shape) - 1:

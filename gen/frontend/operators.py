@@ -25,11 +25,12 @@ OPERATORS: dict[str, Operator] = {}
 FORMATS = "float, QDQ"
 
 
-def operator(*names: str, unit: str, notes: str = "", attributes: tuple[str, ...] = ()) -> Callable[[Handler], Handler]:
+def operator(*names: str, unit: str, notes: str = "", attributes: tuple[str, ...] = (),
+             formats: str = FORMATS) -> Callable[[Handler], Handler]:
     """Enters a handler in the table under these names."""
     def enter(handler: Handler) -> Handler:
         for name in names:
-            OPERATORS[name] = Operator(name, FORMATS, unit, notes, attributes, handler)
+            OPERATORS[name] = Operator(name, formats, unit, notes, attributes, handler)
         return handler
     return enter
 

@@ -64,7 +64,8 @@ def squeeze(b: Builder, op: Operation) -> None:
         _alias(b, op, np.squeeze(x.index, axes))
 
 
-@operator("Expand", "Tile", unit="none", notes="before Add, Sub, Mul and a MatMul's second operand, which repeat it")
+@operator("Expand", "Tile", unit="none", notes="before Add, Sub, Mul and a MatMul's second operand, which repeat it",
+          formats="float")
 def expand(b: Builder, op: Operation) -> None:
     x = b.value(op.inputs[0])
     given = tuple(b.constant(op.inputs[1], "shape" if op.kind == "Expand" else "repeats").tolist())

@@ -24,7 +24,7 @@ def drop_identities(graph: FloatGraph) -> FloatGraph:
     nodes: list[FloatNode] = []
     for old in graph.nodes:
         node = replace(old, inputs=tuple(alias.get(name, name) for name in old.inputs))
-        if not node.inputs or not _is_identity(graph, node):
+        if not _is_identity(graph, node):
             nodes.append(node)
             continue
         read = node.inputs[0]
