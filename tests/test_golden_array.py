@@ -98,6 +98,9 @@ def test_extremes() -> None:
         assert input_tiles(ARRAY(**base, pad=pad), memory, 4)[0, 0].tolist() == [a, b, a, b]
         got = next(execute_array(ARRAY(**base, pad=pad), memory, 4, 4, 4))
         assert got[0].tolist() == [-128 * 512 * (a + b)] * 4
+    odd = ARRAY(**base | dict(kc=255, row_bytes=1019, b=2048), pad=127)  # an odd sum past 2**24
+    image = np.array([0x80] * 2048 + [0x81] * 8, np.uint8)
+    assert next(execute_array(odd, image, 4, 4, 4))[0].tolist() == [1019 * 255 * 127] * 4
     i = ARRAY(**base | dict(kc=40000, kc_step=0), pad=127)
     total = -255 * -128 * 2 * 40000
     assert next(execute_array(i, memory, 4, 4, 4))[0].tolist() == [(total + (1 << 31)) % (1 << 32) - (1 << 31)] * 4

@@ -16,7 +16,7 @@ from systolith.rtl.register_map import BY_NAME
 from systolith.sim.golden.execute import random_inputs
 from systolith.sim.machine.machine import Machine
 from systolith.sim.rtl.session import RtlSession
-from tests.array_instructions import random_fields, random_ring, weight_tiles
+from tests.array_instructions import random_fields, random_ring, random_strides, weight_bytes
 from tests.random_graphs import RandomGraph
 from tests.vector_cases import Cases
 
@@ -88,9 +88,10 @@ def test_tables_products_and_rings(seed):
     for _ in range(8):
         a = 2048 + rng.randrange(512)
         instructions += [cases.instruction(source=isa.MEMORY), cases.instruction(source=isa.MEMORY, out_type=isa.INT8)]
-        array = isa.ARRAY(a=a, b=3072, **random_fields(rng, CONFIG.rows, CONFIG.accumulator_rows),
-                          **random_ring(rng, a, 1024))
-        assert array.b + weight_tiles(array) * CONFIG.weight_tile_bytes <= cases.INPUTS
+        fields = random_fields(rng, CONFIG.rows, CONFIG.accumulator_rows, products=True)
+        fields |= random_strides(rng, fields, CONFIG.word_bytes)
+        array = isa.ARRAY(a=a, b=3072, **fields, **random_ring(rng, a, 1024))
+        assert array.b + weight_bytes(array, CONFIG.rows, CONFIG.word_bytes) <= cases.INPUTS
         instructions += [array, cases.instruction(source=isa.ACCUMULATORS, ny=array.rows_y, nx=array.rows_x,
                                                   tiles=array.tiles)]
     artefact = program(*instructions, isa.END())
