@@ -1,12 +1,13 @@
 """The ARRAY instruction in numpy: what the accumulators hold when its blocks are done."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.rtl.config import ADDRESS_BITS, Config
-from systolith.rtl.isa import Instruction
+from systolith.rtl.isa import ARRAY, Instruction
 
 EXACT_IN_FLOAT32 = 512
 """Products of bytes, one of them centred, that float32 sums exactly: 512 * 2**15 = 2**24."""
@@ -77,7 +78,7 @@ def execute_array(instruction: Instruction, memory: NDArray[np.uint8], rows: int
         yield (x @ tiles.reshape(-1, cols)).astype(np.int64).astype(np.int32)
 
 
-def check_array(instruction: Instruction, config: Config) -> None:
+def check_array(instruction: Any, config: Config) -> None:
     """Raises ValueError where the array unit would report an illegal operand."""
     i, word = instruction, config.word_bytes
     rows = i.rows_y * i.rows_x
@@ -89,7 +90,8 @@ def check_array(instruction: Instruction, config: Config) -> None:
         raise ValueError("ARRAY strided, centred or transposed on a machine without activation_products")
     if i.strided and (i.ky != 1 or i.kx != 1):
         raise ValueError(f"ARRAY strided with a kernel of {i.ky} x {i.kx}")
-    if i.strided and any(step % word for step in (i.b_row, i.b_kc, i.b_tile)):
+    steps = (getattr(i, ARRAY.second_names[name]) for name in ("b_row", "b_kc", "b_tile"))
+    if i.strided and any(step % word for step in steps):
         raise ValueError(f"ARRAY strided by what is not a multiple of {word} bytes")
     if i.transposed and not (i.strided and config.rows == config.cols == word):
         raise ValueError("ARRAY transposed but not strided, or on an array that is no square of words")

@@ -7,7 +7,8 @@ from itertools import islice
 
 from systolith.rtl.feeder import Feeder
 from systolith.rtl.multiply import Products
-from systolith.sim.machine.machine import MachineError, check_array
+from systolith.sim.golden.array import check_array
+from systolith.sim.machine.machine import MachineError
 
 from .banks import LOADED, array_pace, feeder_rows
 from .program import Fields
@@ -97,9 +98,10 @@ class ArrayUnit(Unit):
             first_row = feed + FIRST_ROW + self._banks.latency
             self.count("wait_input", max(feed, self._entered) + 1, first_row)
             rows, tiles = i.rows_y * i.rows_x, i.ky * i.kx * i.kc
-            if rows > self.config.accumulator_rows or not rows * tiles * i.tiles:
-                raise MachineError(f"ILLEGAL_OPERAND: ARRAY of {i.rows_y} x {i.rows_x} rows")
-            check_array(i, self.config)
+            try:
+                check_array(i, self.config)
+            except ValueError as error:
+                raise MachineError(f"ILLEGAL_OPERAND: {error}") from None
             step = i.x_step if i.rows_x > 1 else i.y_step * i.row_pitch
             pace = self._pace(i)
             sample = self._sample(i, rows, pace[0] // pace[1])
@@ -166,6 +168,7 @@ class ArrayUnit(Unit):
         read2, read1 = self._read
         taken, entered = self._granted, self._entered
         each, rest = divmod(pace[0], pace[1])
+        loaded = self._loaded + (height if i.transposed else 0)  # words wait until their tile is turned round
         debt = late_weights = late_blocks = refused = 0
         first = 0
         settle = max(0, 4 - rows)
@@ -198,7 +201,7 @@ class ArrayUnit(Unit):
                 free.give(read + 1)
             follows = entered + 1
             debt += rest
-            weights = max(read + self._loaded, swap1 + each + debt // pace[1])
+            weights = max(read + loaded, swap1 + each + debt // pace[1])
             debt %= pace[1]
             space = follows + settle if tile else max(drained[0] + 1, first_row)
             if tile == 1:
