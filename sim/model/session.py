@@ -17,7 +17,7 @@ def timing_of(artefact: Artefact) -> Timing:
     feeds = [HostRow(row.address, tensors[row.tensor].bytes // tensors[row.tensor].shape[0], row.after, row.gives)
              for row in artefact.feeds]
     return predict(artefact.config, artefact.memory, feeds=feeds,
-                   tile_bytes=artefact.pages.tile_bytes if artefact.pages else {})
+                   tile_bytes=artefact.pages.tile_bytes if artefact.pages else {}, external=artefact.external)
 
 
 def measure(artefact: Artefact) -> Measurement:
