@@ -64,32 +64,51 @@ def decode(words: Sequence[int], at: int = 0) -> Instruction:
     return Expander().decode(words, at)[0]
 
 
-def assemble(instructions: Iterable[Instruction], slots: int) -> list[int]:
-    """The words of a program, with instructions in compact form where that is shorter.
+class Assembler:
+    """Makes the words of a program, with instructions in compact form where that is shorter.
 
     What comes first in a loop or after one is whole, as what is kept then is not the same in each turn.
+
+    slots: see `Expander`.
     """
-    out: list[int] = []
-    kept: dict[tuple[int, int], list[int]] = {}
-    for instruction in instructions:
-        kind, whole = instruction.kind, instruction.encode()
-        best = None
-        for slot in range(slots):
-            if base := kept.get((kind.opcode, slot)):
-                changed = [k for k in range(1, kind.length) if whole[k] != base[k]]
-                if best is None or len(changed) < len(best[1]):
-                    best = slot, changed
-        if best and 2 + len(best[1]) < kind.length:
-            slot, changed = best
-            out += [whole[0] & 0xFFFF0000 | slot << 8 | COMPACT | kind.opcode, sum(1 << k for k in changed),
-                    *(whole[k] for k in changed)]
-        else:
-            out += whole
-        if kind in (LOOP, NEXT):
-            kept.clear()
-        elif kind.opcode >> 4:
-            kept[kind.opcode, instruction.tag % slots] = whole
-    return out
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._kept: dict[tuple[int, int], list[int]] = {}
+
+    def copy(self) -> "Assembler":
+        """Another one that goes on from here."""
+        new = Assembler(self._slots)
+        new._kept = dict(self._kept)
+        return new
+
+    def words(self, instructions: Iterable[Instruction]) -> list[int]:
+        """The words of the next instructions."""
+        out: list[int] = []
+        for instruction in instructions:
+            kind, whole = instruction.kind, instruction.encode()
+            best = None
+            for slot in range(self._slots):
+                if base := self._kept.get((kind.opcode, slot)):
+                    changed = [k for k in range(1, kind.length) if whole[k] != base[k]]
+                    if best is None or len(changed) < len(best[1]):
+                        best = slot, changed
+            if best and 2 + len(best[1]) < kind.length:
+                slot, changed = best
+                out += [whole[0] & 0xFFFF0000 | slot << 8 | COMPACT | kind.opcode, sum(1 << k for k in changed),
+                        *(whole[k] for k in changed)]
+            else:
+                out += whole
+            if kind in (LOOP, NEXT):
+                self._kept.clear()
+            elif kind.opcode >> 4:
+                self._kept[kind.opcode, instruction.tag % self._slots] = whole
+        return out
+
+
+def assemble(instructions: Iterable[Instruction], slots: int) -> list[int]:
+    """The words of a program from its start; see `Assembler`."""
+    return Assembler(slots).words(instructions)
 
 
 def disassemble(words: Sequence[int], slots: int = 1) -> list[str]:

@@ -16,7 +16,7 @@ class ErrorCode(enum.IntEnum):
     SEMAPHORE_OVERFLOW = 4
     """A semaphore was given more than it can count (information: its number)."""
     LOOP_NESTING = 5
-    """A LOOP nested too deep, or a NEXT without a LOOP (information: the instruction's address)."""
+    """A LOOP nested too deep, a NEXT without a LOOP, or a JUMP in one (information: the instruction's address)."""
     TIMEOUT = 6
     """No unit made progress for `watchdog_cycles` (information: bit per unit that was busy)."""
     OUT_OF_PAGES = 7

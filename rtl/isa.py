@@ -227,6 +227,10 @@ ADDRESS = InstructionType(
 SYNC = InstructionType(
     "SYNC", 0x05, "The sequencer itself waits and signals.",
     (_HEADER, _semaphores("wait", "taken before it starts"), _semaphores("signal", "given when it is done")))
+JUMP = InstructionType(
+    "JUMP", 0x06, "Goes on at another address, in no LOOP. What the sequencer keeps stays. The instructions there may "
+    "have come while it waited (SYNC): nothing that was read ahead is used.",
+    (_HEADER, (_u("address", ADDRESS_BITS, "of the next instruction; a multiple of 4"), _skip(8))))
 
 _MOVE = (
     (_u("external", 32, "external byte address of the first block; a multiple of the port's width"),),
@@ -515,7 +519,7 @@ tiles' PACK is done: the program waits for it.
         *_ring("c"),
     ))
 
-TYPES = (END, LOOP, NEXT, ADDRESS, SYNC, MOVE_IN, ARRAY, VECTOR, MOVE_OUT, DEPTHWISE, SOFTMAX, PACK, UNPACK, NORM)
+TYPES = (END, LOOP, NEXT, ADDRESS, SYNC, JUMP, MOVE_IN, ARRAY, VECTOR, MOVE_OUT, DEPTHWISE, SOFTMAX, PACK, UNPACK, NORM)
 BY_OPCODE = {kind.opcode: kind for kind in TYPES}
 LONGEST = max(kind.length for kind in TYPES) + 1
 """Words of an instruction in either form, at most."""

@@ -42,7 +42,8 @@ class Sequencer(wiring.Component):
 
     Instructions of a unit go to its queue, a word a cycle, with the address register that words 3, 4 and 5 name added;
     those in compact form are made whole (see `isa`), which costs one cycle more.
-    END, LOOP, NEXT, ADDRESS and SYNC are executed here, in 3 to 5 cycles; a NEXT that repeats costs a fetch as well.
+    END, LOOP, NEXT, ADDRESS, SYNC and JUMP are executed here, in 3 to 5 cycles; a JUMP, and a NEXT that repeats, cost a
+    fetch as well.
     A full queue holds everything behind it up. Address registers and the units (see `unit_reset`) start each run as
     after power-up.
 
@@ -259,6 +260,8 @@ class Sequencer(wiring.Component):
                     self._loop(m, operands[0][:16])
                 with m.Case(isa.NEXT.opcode):
                     self._next(m)
+                with m.Case(isa.JUMP.opcode):
+                    self._go(m, operands[0][:ADDRESS_BITS])
                 with m.Case(isa.ADDRESS.opcode):
                     m.d.comb += self._dispatch.change.valid.eq(1)
                     with m.If(self._dispatch.change.ready):
@@ -289,6 +292,15 @@ class Sequencer(wiring.Component):
             m.d.sync += self._state.eq(State.HEADER)
             with m.If(self._loops.again):
                 self._jump(m, self._loops.target)
+
+    def _go(self, m: Module, target: Value) -> None:
+        with m.If(~self._loops.empty):
+            self._fail(m, ErrorCode.LOOP_NESTING, self.pc)
+        with m.Elif(target[:2] != 0):
+            self._fail(m, ErrorCode.ILLEGAL_OPERAND, 0)
+        with m.Else():
+            m.d.sync += self._state.eq(State.HEADER)
+            self._jump(m, target)
 
     def _sync(self, m: Module, active: Value) -> None:
         """SYNC: the takes, then the gives."""

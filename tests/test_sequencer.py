@@ -7,7 +7,7 @@ import pytest
 
 from systolith.rtl import isa
 from systolith.rtl.errors import ErrorCode
-from systolith.rtl.isa import ADDRESS, ARRAY, END, LOOP, MOVE_IN, NEXT, SYNC, VECTOR, Instruction
+from systolith.rtl.isa import ADDRESS, ARRAY, COMPACT, END, JUMP, LOOP, MOVE_IN, NEXT, SYNC, VECTOR, Instruction
 from systolith.rtl.sequencer import Sequencer
 from tests.streams import check, read_server, receive, silent, simulate, stalls
 
@@ -147,6 +147,50 @@ def test_rate() -> None:
         simulate(dut, host, background=[read_server(dut.memory, image(program), 5)])
 
 
+@pytest.mark.parametrize("word_bytes", [4, 16])
+def test_jumps(word_bytes: int) -> None:
+    """Forwards, backwards and after a loop, to any word; address registers and what is kept stay."""
+    parts = {0: [VECTOR(a=1, a_register=2), JUMP(address=0x404)],
+             0x404: [ADDRESS(register=2, value=0x100), ARRAY(a=5, a_register=2), JUMP(address=0x20C)],
+             0x20C: [LOOP(count=2), NEXT(), JUMP(address=0x800)],
+             0x800: [END()]}
+    memory = image([])
+    for at, part in parts.items():
+        words = words_of(part)
+        if at == 0x800:  # instructions in compact form, of those that came before the jumps
+            words = [COMPACT | VECTOR.opcode, 0, COMPACT | ARRAY.opcode, 1 << 3, 7 | 2 << 24] + words
+        memory[at:at + 4 * len(words)] = b"".join(word.to_bytes(4, "little") for word in words)
+    expected = walk([VECTOR(a=1, a_register=2), ADDRESS(register=2, value=0x100), ARRAY(a=5, a_register=2),
+                     VECTOR(a=1, a_register=2), ARRAY(a=7, a_register=2), END()])
+    dut = make(word_bytes)
+
+    async def host(ctx):
+        for _ in range(2):
+            await run(ctx, dut)
+            assert ctx.get(dut.done) and status(ctx, dut) == (0, 0) and ctx.get(dut.pc) == 0x814
+    simulate(dut, host,
+             *(lambda ctx, n=n: check(ctx, dut.queues[n], 2 * expected[n], stalls(len(n))) for n in UNITS),
+             background=[read_server(dut.memory, memory, 5, stalls(word_bytes))])
+
+
+def test_a_jump_drops_what_was_read_ahead() -> None:
+    """What follows is written while the sequencer waits in front of the jump: to the next address, even."""
+    start = [SYNC(wait0=3, wait0_count=1), JUMP(address=4 * (SYNC.length + JUMP.length))]
+    dut = make(16)
+    memory = image([*start, VECTOR(a=1), VECTOR(a=2), END()])
+
+    async def host(ctx):
+        await pulse(ctx, dut.start)
+        await ctx.tick().repeat(60)
+        assert ctx.get(dut.take.valid)
+        memory[:] = image([*start, VECTOR(a=3), END()])
+        await receive(ctx, dut.take, 1)
+        while not ctx.get(dut.done):
+            await ctx.tick()
+    simulate(dut, host, lambda ctx: check(ctx, dut.to_vector, VECTOR(a=3).encode()),
+             background=[read_server(dut.memory, memory)])
+
+
 def test_sync_takes_and_gives() -> None:
     program = [SYNC(wait0=3, wait0_count=2, wait1=4, wait1_count=1,
                     signal0=5, signal0_count=7, signal1=6, signal1_count=8),
@@ -231,6 +275,8 @@ ERRORS = {
     "deep": (TOO_DEEP, ErrorCode.LOOP_NESTING, 4 * (len(TOO_DEEP) - LOOP.length)),
     "next": (words_of([SYNC(), NEXT()]), ErrorCode.LOOP_NESTING, 12),
     "next after loop": (words_of([LOOP(count=2), NEXT(), NEXT()]), ErrorCode.LOOP_NESTING, 12),
+    "jump in a loop": (words_of([LOOP(count=2), JUMP(address=2048), NEXT(), END()]), ErrorCode.LOOP_NESTING, 8),
+    "jump to half a word": (words_of([SYNC(), JUMP(address=2046)]), ErrorCode.ILLEGAL_OPERAND, 0),
     "no times": (words_of([LOOP(), NEXT(), END()]), ErrorCode.ILLEGAL_OPERAND, 0),
     "sync for ever": (words_of([SYNC(wait0=1, wait0_count=1), END()]), ErrorCode.TIMEOUT, 0b1),
 }

@@ -70,6 +70,18 @@ class Pool:
     """What a tile of the samples has on average, by the tag of the operator that packs or unpacks it."""
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Where the parts of a program lie in external memory that is not whole in the unified memory."""
+
+    external: int
+    """Address of the first."""
+    stride: int
+    """From one to the next."""
+    words: tuple[int, ...]
+    """Of each part."""
+
+
 @dataclass
 class Artefact:
     """A network compiled for one machine."""
@@ -77,10 +89,11 @@ class Artefact:
     config: Config
     graph: Graph
     program: list[int]
+    """In the order in which it is executed."""
     memory: bytes
-    """Unified memory from address 0: program, parameters, resident weights."""
+    """Unified memory from address 0: program, or its loader and room for parts, parameters, resident weights."""
     external: bytes
-    """External memory from address 0: weight tiles."""
+    """External memory from address 0: weight tiles and constants; parts of the program."""
     places: dict[str, Place]
     """Where each tensor lies that is in memory at all."""
     lifetimes: dict[str, tuple[int, int]]
@@ -96,6 +109,8 @@ class Artefact:
     """What the host does while the program runs."""
     pages: Pool | None = None
     """The pages of streams, where it has some."""
+    parts: Parts | None = None
+    """Those of the program, where it comes in parts."""
     digest: str = field(default="", compare=False)
 
     @property
@@ -106,6 +121,11 @@ class Artefact:
     @property
     def macs(self) -> int:
         return sum(layer.macs for layer in self.layers)
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of weights and constants, from external address 0 on."""
+        return self.parts.external if self.parts else len(self.external)
 
     @property
     def external_bytes(self) -> int:
@@ -161,6 +181,17 @@ def _pool(values: dict[str, Any]) -> Pool:
     return Pool(**values | {"tile_bytes": {int(tag): size for tag, size in values.get("tile_bytes", {}).items()}})
 
 
+def _program(count: int, parts: Parts | None, memory: bytes, external: bytes) -> list[int]:
+    """The words of a program of `count` words."""
+    coming = parts.words if parts else ()
+    raw = memory[:4 * (count - sum(coming))]
+    for number, words in enumerate(coming):
+        assert parts is not None
+        at = parts.external + number * parts.stride
+        raw += external[at:at + 4 * words]
+    return np.frombuffer(raw, "<u4").tolist()
+
+
 def save(artefact: Artefact, path: Path) -> None:
     """Writes the file whole or not at all; the same artefact gives the same bytes."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
@@ -168,6 +199,7 @@ def save(artefact: Artefact, path: Path) -> None:
         "format": FORMAT, "config": dataclasses.asdict(artefact.config),
         "graph": _graph_to_json(artefact.graph, arrays), "optimise": artefact.optimise,
         "codec": artefact.codec, "pages": dataclasses.asdict(artefact.pages) if artefact.pages else None,
+        "parts": dataclasses.asdict(artefact.parts) if artefact.parts else None,
         "feeds": [[one.tensor, one.row, one.address, list(one.after.items()), one.gives] for one in artefact.feeds],
         "program_words": len(artefact.program), "lifetimes": artefact.lifetimes,
         "places": {name: dataclasses.asdict(place) for name, place in artefact.places.items()},
@@ -223,7 +255,8 @@ def _read(path: Path) -> Artefact:
             raise damaged
     with np.load(io.BytesIO(sections["constants.npz"]), allow_pickle=False) as arrays:
         graph = _graph_from_json(manifest["graph"], arrays)
-    words = np.frombuffer(sections["memory.bin"][:4 * manifest["program_words"]], "<u4").tolist()
+    parts = Parts(**{k: _tuple(v) for k, v in manifest["parts"].items()}) if manifest["parts"] else None
+    words = _program(manifest["program_words"], parts, sections["memory.bin"], sections["external.bin"])
     layers = [Layer(**{k: _tuple(v) for k, v in entry.items()}) for entry in manifest["layers"]]
     return Artefact(Config(**manifest["config"]), graph, words, sections["memory.bin"], sections["external.bin"],
                     {name: Place(**values) for name, values in manifest["places"].items()},
@@ -232,5 +265,5 @@ def _read(path: Path) -> Artefact:
                     manifest["optimise"], manifest["codec"],
                     [HostRow(tensor, row, at, dict(after), tuple(gives))
                      for tensor, row, at, after, gives in manifest["feeds"]],
-                    _pool(manifest["pages"]) if manifest["pages"] else None,
+                    _pool(manifest["pages"]) if manifest["pages"] else None, parts,
                     hashlib.sha256(text).hexdigest())

@@ -1,32 +1,32 @@
 """A scheduled network to an artefact: addresses, program, constants."""
 
 import math
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from systolith.gen.errors import UserError
 from systolith.gen.goal import Goal
 from systolith.gen.graph import Pack, Unpack
-from systolith.gen.schedule.memory import Buffer, lower_bound, place
+from systolith.gen.schedule.memory import Buffer, lower_bound
 from systolith.gen.schedule.packing import Packing
 from systolith.gen.schedule.schedule import LEAD, Schedule
-from systolith.gen.schedule.streams import pages_in_use, stream_numbers
+from systolith.gen.schedule.streams import pages_in_use
 from systolith.rtl import assembly, isa
 from systolith.rtl.config import Config
 from systolith.rtl.isa import FieldError, Instruction
 
-from .artefact import Artefact, Layer, Pool, Written
+from .artefact import Artefact, Layer, Parts, Pool, Written
+from .chunks import CHUNK_BYTES, LOADER_WORDS, STREAMED_FROM, Buffers, cut
+from .memory_map import Image, MemoryMap, align
 from .places import home
-from .plan import Emitter, Layout, constants
-from .program import WEIGHT_FREE, Issued
+from .plan import Emitter, Layout
+from .program import PROGRAM_READY, WEIGHT_FREE, Issued
 
 NAME = 40
 """Characters of a tensor's name that a message shows."""
-
-
-def _align(size: int, to: int) -> int:
-    return -(-size // to) * to
 
 
 @dataclass(frozen=True)
@@ -50,32 +50,12 @@ class DoesNotFit(UserError):
         self.bytes = missing
 
 
-@dataclass
-class _Image:
-    """The external memory: weights and streamed constants, and where each node's start."""
-
-    raw: bytes
-    weights: dict[int, int]
-    constants: dict[int, int]
-
-
-def _image(s: Schedule, config: Config) -> _Image:
-    raw = bytearray()
-    weights: dict[int, int] = {}
-    kept: dict[int, int] = {}
-    for tag, plan in enumerate(s.plans):
-        for data, starts in ((plan.weights, weights), (plan.constants if s.streamed else b"", kept)):
-            if data:
-                starts[tag] = len(raw)
-                raw += data.ljust(_align(len(data), config.word_bytes), b"\0")
-    return _Image(bytes(raw), weights, kept)
-
-
-def _emit(s: Schedule, image: _Image, layout: Layout) -> Emitter:
+def _emit(s: Schedule, image: Image, layout: Layout) -> Emitter:
     """The program for one layout."""
     emitter = Emitter(s.network, s.plans, layout, image.weights)
     moves = s.moves()
     for position, piece in enumerate(s.order):
+        emitter.program.mark()
         while moves and moves[0][0] <= position + LEAD:
             _, tag, asked = moves.pop(0)
             if asked is None:
@@ -90,13 +70,75 @@ def _emit(s: Schedule, image: _Image, layout: Layout) -> Emitter:
     return emitter
 
 
-def _finish(emitter: Emitter, layout: Layout, scratch_byte: int, config: Config) -> tuple[list[int], dict[Issued, int]]:
-    """Words of the program, and each instruction's number within its unit."""
+@dataclass
+class _Linked:
+    """A program with all addresses."""
+
+    layout: Layout
+    sizes: dict[str, int]
+    emitter: Emitter
+    numbers: dict[Issued, int]
+    """Each instruction's number within its unit."""
+    loader: list[int]
+    """Words of the program in the unified memory: all, or what brings the others."""
+    chunks: list[list[int]] = field(default_factory=list)
+    buffers: Buffers | None = None
+
+
+def _instructions(emitter: Emitter, layout: Layout, first_semaphore: int,
+                  ) -> tuple[list[Instruction], dict[Issued, int]]:
+    """The program, and each instruction's number within its unit."""
+    network = emitter.network
     start: list[Instruction] = []
     if layout.ring_tiles:
         start.append(isa.SYNC(signal0=WEIGHT_FREE, signal0_count=layout.ring_tiles))
-    instructions, numbers = emitter.program.instructions(start, scratch_byte, config.semaphores)
-    return assembly.assemble(instructions, config.instruction_slots), numbers
+    return emitter.program.instructions(start, layout.pool + len(network.pool), network.config.semaphores,
+                                        first_semaphore)
+
+
+def _whole(s: Schedule, memory_map: MemoryMap) -> _Linked:
+    """The program in the unified memory."""
+    config = s.network.config
+    room, needed = 0, config.word_bytes
+    while needed > room:  # the addresses after the program depend on its size, and a little the other way round
+        room = needed
+        layout, sizes = memory_map.lay_out(room)
+        emitter = _emit(s, memory_map.image, layout)
+        instructions, numbers = _instructions(emitter, layout, WEIGHT_FREE + 1)
+        words = assembly.assemble(instructions, config.instruction_slots)
+        needed = align(4 * len(words), config.word_bytes)
+    return _Linked(layout, sizes, emitter, numbers, words)
+
+
+def _in_chunks(s: Schedule, memory_map: MemoryMap, below: int) -> _Linked | None:
+    """The program in external memory, if it then takes less than `below` bytes of the unified memory."""
+    config, external = s.network.config, len(memory_map.image.raw)
+    address = align(4 * LOADER_WORDS, config.word_bytes)
+    size, outside = align(CHUNK_BYTES, config.word_bytes), 0
+    while address + 2 * size < below:
+        layout, sizes = memory_map.lay_out(address + 2 * size, outside)
+        emitter = _emit(s, memory_map.image, layout)
+        instructions, numbers = _instructions(emitter, layout, PROGRAM_READY + 1)
+        edges = [0, *emitter.program.starts[1:], len(instructions)]
+        pieces = [instructions[begin:end] for begin, end in pairwise(edges)]
+        buffers = Buffers(address, external, size)
+        chunks = cut(pieces, buffers, layout.ring_tiles, config.instruction_slots)
+        if chunks is None:
+            size *= 2
+        elif len(chunks.words) * size > outside:  # what lies behind them moves
+            outside = len(chunks.words) * size
+        else:
+            return _Linked(layout, sizes, emitter, numbers, chunks.loader, chunks.words, buffers)
+    return None
+
+
+def _linked(s: Schedule, memory_map: MemoryMap, capacity: int) -> _Linked:
+    """The program as it is best: whole if it is short and fits."""
+    whole = _whole(s, memory_map)
+    if s.network.config.external_bytes and (whole.sizes["total"] > capacity or 4 * len(whole.loader) > STREAMED_FROM):
+        with suppress(UserError):  # it needs one semaphore more
+            return _in_chunks(s, memory_map, whole.sizes["program"]) or whole
+    return whole
 
 
 def _layers(s: Schedule, macs: dict[str, int]) -> list[Layer]:
@@ -167,64 +209,33 @@ def _pages(s: Schedule, emitter: Emitter, packing: Packing | None) -> int:
 def link(s: Schedule, request: Request) -> Artefact:
     """The artefact of a schedule, `DoesNotFit` where it needs more than the request allows."""
     graph, config = s.network.graph, s.network.config
-    tile, word = config.weight_tile_bytes, config.word_bytes
-    image = _image(s, config)
-    activations, moved = s.activations(), s.constants()
-    offsets, height = place(activations, word)
-    constant_offsets, constant_height = place(moved, word)
-    layout = Layout(ring_tiles=request.ring_tiles if config.external_bytes else 0, rings=s.rings,
-                    streams=stream_numbers(s.plans, s.order), tight=request.tight)
-    layout.outside = _align(len(image.raw), config.page_bytes)
-    held = {} if s.streamed else {constants(tag): plan.constants for tag, plan in enumerate(s.plans) if plan.constants}
-
-    def lay_out(program: int) -> dict[str, int]:
-        """Puts everything after a program of so many bytes; the sizes."""
-        at = layout.pool = program
-        at += len(s.network.pool) + word  # the last word is for idle instructions
-        for name, raw in held.items():
-            layout.buffers[name] = at
-            at += len(raw)
-        layout.buffers |= {name: at + offset for name, offset in constant_offsets.items()}
-        layout.ring = at + constant_height
-        weights = layout.ring_tiles * tile if layout.ring_tiles else len(image.raw)
-        layout.buffers |= {name: layout.ring + weights + offset for name, offset in offsets.items()}
-        layout.buffers |= {plan.output: layout.ring + image.weights[tag] for tag, plan in enumerate(s.plans)
-                           if plan.output in s.network.held}
-        layout.pages = layout.ring + weights + height
-        pages = layout.page_limit * config.page_bytes
-        return {"program": program, "parameters": layout.ring - program, "weights": weights,
-                "activations": height + pages}
-
-    lay_out(0)
-    needed_pages = _pages(s, _emit(s, image, layout), request.packing)  # fills the pool of constants
+    memory_map = MemoryMap(s, request.ring_tiles, request.tight)
+    needed_pages = _pages(s, _emit(s, memory_map.image, memory_map.lay_out(0)[0]), request.packing)
     if request.packing and request.packing.outside:
         if needed_pages > config.outside_pages:
             raise UserError(f"{graph.name} needs {needed_pages} pages of {config.page_bytes} bytes in external memory "
                             f"for what does not fit on the chip, and {config.name} has {config.outside_pages}: set "
                             "outside_pages, or a larger page_bytes")
         needed_pages = 0
-    layout.page_limit = math.ceil(needed_pages * (1 + request.goal.spare))
-    room, needed = 0, word
-    while needed > room:  # the addresses after the program depend on its size, and a little the other way round
-        room = needed
-        sizes = lay_out(room)
-        emitter = _emit(s, image, layout)
-        words, numbers = _finish(emitter, layout, layout.pool + len(s.network.pool), config)
-        needed = _align(4 * len(words), word)
-    sizes |= {"total": sum(sizes.values()), "capacity": request.capacity}
+    memory_map.page_limit = math.ceil(needed_pages * (1 + request.goal.spare))
+    linked = _linked(s, memory_map, request.capacity)
+    layout, emitter, sizes = linked.layout, linked.emitter, linked.sizes | {"capacity": request.capacity}
     if sizes["total"] > sizes["capacity"]:
-        raise _does_not_fit(s, config, activations, sizes)
-    memory = np.array(words, "<u4").tobytes().ljust(sizes["program"], b"\0")
-    memory += bytes(s.network.pool).ljust(len(s.network.pool) + word, b"\0") + b"".join(held.values())
-    if not layout.ring_tiles:
-        memory += image.raw
-    lifetimes = {b.name: (b.first, b.last) for b in activations}
+        raise _does_not_fit(s, config, memory_map.activations, sizes)
+    memory = np.array(linked.loader, "<u4").tobytes().ljust(sizes["program"], b"\0") + memory_map.behind()
+    external = memory_map.image.raw if layout.ring_tiles else b""
+    parts = None
+    if linked.buffers:
+        stride = linked.buffers.size
+        parts = Parts(len(external), stride, tuple(len(words) for words in linked.chunks))
+        external += b"".join(np.array(words, "<u4").tobytes().ljust(stride, b"\0") for words in linked.chunks)
+    lifetimes = {b.name: (b.first, b.last) for b in memory_map.activations}
     places = {name: emitter.place(name) for name in graph.tensors if home(name, s.network.views) in layout.buffers}
-    written = [Written(one.unit, numbers[one], name, part.rows, part.positions, part.channels)
+    written = [Written(one.unit, linked.numbers[one], name, part.rows, part.positions, part.channels)
                for one, name, part in emitter.written]
-    return Artefact(config, graph, words, memory, image.raw if layout.ring_tiles else b"", places,
+    pool = Pool(layout.pages, layout.page_limit, needed_pages, layout.outside,
+                _tile_bytes(s, request.packing)) if layout.streams else None
+    return Artefact(config, graph, sum(linked.chunks, linked.loader), memory, external, places,
                     {name: lifetimes.get(home(name, s.network.views), (0, len(s.order))) for name in places},
                     _layers(s, request.macs), sizes, written, request.goal.optimise, request.goal.codec,
-                    emitter.program.feeds,
-                    Pool(layout.pages, layout.page_limit, needed_pages, layout.outside, _tile_bytes(s, request.packing))
-                    if layout.streams else None)
+                    emitter.program.feeds, pool, parts)

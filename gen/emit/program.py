@@ -11,6 +11,8 @@ from .hazards import Hazards
 
 WEIGHT_READY, WEIGHT_FREE = 1, 2
 """Semaphores between the mover and the array's weight loader."""
+PROGRAM_READY = 3
+"""Semaphore that the next part of a program gives when it is there, where it comes in parts."""
 STREAMS_FROM, STREAM_ROWS = 1 << 32, 1 << 16
 """Addresses behind all others that stand for rows of streams."""
 _AT_ONCE = 2
@@ -75,8 +77,15 @@ class Program:
         self._units: dict[str, list[Issued]] = {name: [] for name in (*isa.UNITS.values(), HOST)}
         self.feeds: list[HostRow] = []
         """What the host does while the program runs, once `instructions` has been called."""
+        self.starts: list[int] = []
+        """Where pieces start in the list of `instructions`, once it has been called."""
+        self._marks: set[int] = set()
         self._fed: dict[Issued, str] = {}
         self._hazards = Hazards()
+
+    def mark(self) -> None:
+        """A piece starts here."""
+        self._marks.add(len(self.issued))
 
     def count(self, unit: str) -> int:
         """Instructions of the unit so far."""
@@ -135,17 +144,17 @@ class Program:
             _merge(new.known, one.known)
             new.known[one.unit] = one.number + 1
 
-    def instructions(self, start: Iterable[Instruction], scratch: int, most: int,
+    def instructions(self, start: Iterable[Instruction], scratch: int, most: int, first: int = WEIGHT_FREE + 1,
                      ) -> tuple[list[Instruction], dict[Issued, int]]:
         """The whole program with its waits and signals, after `start`, up to END; and each one's number in its unit.
 
         An instruction has two waits and two signals; where it needs more, idle ones of the vector unit go before and
-        after it, which write a byte at `scratch`. most: semaphores of the machine.
+        after it, which write a byte at `scratch`. most: semaphores of the machine. first: of those that it may use.
         """
         semaphores: dict[tuple[str, str], int] = {}
 
         def semaphore(giver: str, taker: str) -> int:
-            return semaphores.setdefault((giver, taker), WEIGHT_FREE + 1 + len(semaphores))
+            return semaphores.setdefault((giver, taker), first + len(semaphores))
 
         for one in self.issued:
             for other in one.waits:
@@ -157,14 +166,17 @@ class Program:
                     semaphore("vector", one.unit)
                 if len(one.signals) > _AT_ONCE:
                     semaphore(one.unit, "vector")
-        if WEIGHT_FREE + len(semaphores) >= most:
-            raise UserError(f"the program needs {WEIGHT_FREE + len(semaphores)} semaphores; the machine has "
+        if first - 1 + len(semaphores) >= most:
+            raise UserError(f"the program needs {first - 1 + len(semaphores)} semaphores; the machine has "
                             f"{most - 1}")
         out = list(start)
         counts = dict.fromkeys(self._units, 0)
         numbers = {}
         self.feeds, taken = [], dict.fromkeys(semaphores.values(), 0)
+        self.starts = []
         for one in self.issued:
+            if one.at in self._marks:
+                self.starts.append(len(out))
             if one.kind is None:
                 ready = [semaphores[other.unit, HOST] for other in one.waits]
                 taken |= {number: taken[number] + 1 for number in ready}

@@ -30,7 +30,7 @@ def run_report(artefact: Artefact, engine: str, preset: str, bit_exact: bool | N
     parts = [Traffic() for _ in artefact.layers]
     arrays: dict[int, Instruction] = {}
     for instruction, times in executed(artefact.program, c.instruction_slots):
-        moved = traffic(instruction, c, len(artefact.external)) * times
+        moved = traffic(instruction, c, artefact.constant_bytes) * times
         whole += moved
         if instruction.tag < len(parts):
             parts[instruction.tag] += moved

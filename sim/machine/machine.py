@@ -136,6 +136,12 @@ class Machine:
                     at = loops[-1][0]
                 else:
                     loops.pop()
+            elif instruction.kind is isa.JUMP:
+                if loops:
+                    raise MachineError(f"LOOP_NESTING at {4 * start:#x}")
+                if instruction.address % 4:
+                    raise MachineError(f"ILLEGAL_OPERAND: JUMP to {instruction.address:#x}")
+                at = instruction.address // 4
             elif instruction.kind is isa.ADDRESS:
                 if instruction.register:
                     base = registers[instruction.register] if instruction.add else 0

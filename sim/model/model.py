@@ -26,11 +26,13 @@ from .unpack import UnpackUnit
 from .vector import VectorUnit
 
 
-def _units(shared: Shared, words: list[int], entry: int, tile_bytes: Mapping[int, int]) -> dict[str, Unit]:
+def _units(shared: Shared, words: list[int], entry: int, tile_bytes: Mapping[int, int],
+           external: bytes) -> dict[str, Unit]:
     """The machine's units by name, in the order of its counters."""
     c = shared.config
     units: list[Unit] = [ArrayUnit(shared), VectorUnit(shared)]
-    port = Port() if c.external_bytes and uses(words, entry, c.instruction_slots, isa.MOVE_OUT, isa.PACK) else None
+    both = c.external_bytes and uses(words, entry, c.instruction_slots, external, isa.MOVE_OUT, isa.PACK)
+    port = Port() if both else None
     if c.external_bytes:
         units = [MoveIn("move_in", shared, port), *units, MoveOut("move_out", shared, port)]
     if c.depthwise_lanes:
@@ -46,7 +48,8 @@ def _units(shared: Shared, words: list[int], entry: int, tile_bytes: Mapping[int
 
 
 def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LATENCY, feeds: Sequence[HostRow] = (),
-            tile_bytes: Mapping[int, int] = MappingProxyType({}), length: int = 0) -> Timing:
+            tile_bytes: Mapping[int, int] = MappingProxyType({}), external: bytes = b"",
+            length: int = 0) -> Timing:
     """What the program at `entry` takes.
 
     Values do not matter: only instructions are looked at. Where ports meet in the memory's banks, each unit's own
@@ -58,19 +61,20 @@ def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LAT
     ----------
     memory: bytes of the unified memory from address 0, with the program. latency: cycles from a request to external
     memory to its first beat. feeds: what the host brings meanwhile. tile_bytes: what a tile of PACK and UNPACK has
-    coded, by tag, which is not known without values; half of the values where it is not given. length: what the
+    coded, by tag, which is not known without values; half of the values where it is not given. external: bytes of the
+    external memory from address 0, with the parts of a program that is longer than its memory. length: what the
     register LENGTH says.
     """
     words = np.frombuffer(memory[:len(memory) // 4 * 4], "<u4").tolist()
     shared = Shared(config, latency, length)
-    units = _units(shared, words, entry // 4, tile_bytes)
+    units = _units(shared, words, entry // 4, tile_bytes, external)
 
     def finished() -> int | None:
         if any(len(unit.spans) < unit.queue.instructions for unit in units.values()):
             return None
         return max((unit.spans[-1].end for unit in units.values() if unit.spans), default=0)
 
-    sequencer = Sequencer(shared, words, entry // 4, units, finished)
+    sequencer = Sequencer(shared, words, entry // 4, units, finished, external)
     turns = [sequencer, Host(shared, feeds), *units.values()]
     while not sequencer.cycles:
         turns.sort(key=attrgetter("clock"))

@@ -4,6 +4,8 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from systolith.rtl import assembly, isa
 from systolith.sim.machine.machine import MachineError
 
@@ -39,14 +41,28 @@ def decode(words: list[int], at: int, expander: assembly.Expander) -> tuple[isa.
     return kind, SimpleNamespace(**values), end
 
 
-def uses(words: list[int], at: int, slots: int, *kinds: isa.InstructionType) -> bool:
+def bring(words: list[int], i: Fields, external: bytes) -> None:
+    """Puts what a MOVE_IN brings into the memory as far as that is known, which the next part of a program is.
+
+    At once is early enough: the program has left what it overwrites, and reads it again only after a wait for it.
+    """
+    for number in range(i.blocks if i.a < 4 * len(words) and not i.ring_bytes else 0):
+        first, begin = (i.a + number * i.step) // 4, i.external + number * i.external_step
+        found = np.frombuffer(external[begin:begin + i.block_bytes], "<u4").tolist()[:max(len(words) - first, 0)]
+        words[first:first + len(found)] = found
+
+
+def uses(words: list[int], at: int, slots: int, external: bytes, *kinds: isa.InstructionType) -> bool:
     """Whether a program has an instruction of one of these kinds."""
-    expander, opcode = assembly.Expander(slots), 0
-    wanted = {kind.opcode for kind in kinds}
-    while opcode not in wanted | {isa.END.opcode}:
+    words, expander = list(words), assembly.Expander(slots)
+    kind: isa.InstructionType | None = None
+    while kind is not isa.END and kind not in kinds:
         try:
-            whole, at = expander.expand(words, at)
-        except assembly.IllegalInstruction:
+            kind, i, at = decode(words, at, expander)
+        except MachineError:
             return False
-        opcode = whole[0] & 0xFF
-    return opcode in wanted
+        if kind is isa.MOVE_IN:
+            bring(words, i, external)
+        if kind is isa.JUMP:
+            at = i.address // 4
+    return kind in kinds

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator
 from systolith.rtl import assembly, isa
 from systolith.sim.machine.machine import MachineError
 
-from .program import Fields, decode
+from .program import Fields, bring, decode
 from .shared import Shared
 from .unit import Process, Unit
 
@@ -20,13 +20,15 @@ class Sequencer(Unit):
 
     Parameters
     ----------
-    words: the memory as 32-bit words. entry: number of the program's first one. units: by name.
+    words: the memory as 32-bit words, a list of its own. entry: number of the program's first one. units: by name.
+    external: the external memory, out of which parts of the program may come.
     finished: tells when the last unit has ended, None while one is at work.
     """
 
     def __init__(self, shared: Shared, words: list[int], entry: int, units: dict[str, Unit],
-                 finished: Callable[[], int | None]) -> None:
+                 finished: Callable[[], int | None], external: bytes = b"") -> None:
         self._words, self._entry, self._units, self._finished = words, entry, units, finished
+        self._external = external
         self.cycles = 0
         """Of the whole run; 0 until it has ended."""
         super().__init__("sequencer", shared, ("wait_semaphore",))
@@ -60,6 +62,12 @@ class Sequencer(Unit):
                     at, time = loops[-1][0], time - 1 + jump
                 else:
                     loops.pop()
+            elif kind is isa.JUMP:
+                if loops:
+                    raise MachineError(f"LOOP_NESTING at {4 * start:#x}")
+                if i.address % 4:
+                    raise MachineError(f"ILLEGAL_OPERAND: JUMP to {i.address:#x}")
+                at, time = i.address // 4, time + 2 + jump
             elif kind is isa.ADDRESS:
                 time += 5
             elif kind is isa.SYNC:
@@ -74,6 +82,8 @@ class Sequencer(Unit):
         name = isa.UNITS[kind.opcode >> 4]
         if name not in self._units:
             raise MachineError(f"ILLEGAL_INSTRUCTION: {kind.name} on a machine without that unit")
+        if kind is isa.MOVE_IN:
+            bring(self._words, i, self._external)
         queue = self._units[name].queue
         while (room := queue.room(kind.length)) is None:
             self.waits_for = f"room in the queue of {name}"

@@ -17,7 +17,8 @@ def timing_of(artefact: Artefact, length: int = 0) -> Timing:
     feeds = [HostRow(row.address, tensors[row.tensor].bytes // tensors[row.tensor].shape[0], row.after, row.gives)
              for row in artefact.feeds]
     return predict(artefact.config, artefact.memory, feeds=feeds,
-                   tile_bytes=artefact.pages.tile_bytes if artefact.pages else {}, length=length)
+                   tile_bytes=artefact.pages.tile_bytes if artefact.pages else {}, external=artefact.external,
+                   length=length)
 
 
 def measure(artefact: Artefact, length: int = 0) -> Measurement:

@@ -1,0 +1,83 @@
+"""Addresses of everything: what lies behind the program in the unified memory, and what in external memory."""
+
+from dataclasses import dataclass
+
+from systolith.gen.schedule.memory import place
+from systolith.gen.schedule.schedule import Schedule
+from systolith.gen.schedule.streams import stream_numbers
+from systolith.rtl.config import Config
+
+from .plan import Layout, constants
+
+
+def align(size: int, to: int) -> int:
+    """`size` rounded up to a multiple."""
+    return -(-size // to) * to
+
+
+@dataclass
+class Image:
+    """The external memory: weights and streamed constants, and where each node's start."""
+
+    raw: bytes
+    weights: dict[int, int]
+    constants: dict[int, int]
+
+
+def _image(s: Schedule, config: Config) -> Image:
+    raw = bytearray()
+    weights: dict[int, int] = {}
+    kept: dict[int, int] = {}
+    for tag, plan in enumerate(s.plans):
+        for data, starts in ((plan.weights, weights), (plan.constants if s.streamed else b"", kept)):
+            if data:
+                starts[tag] = len(raw)
+                raw += data.ljust(align(len(data), config.word_bytes), b"\0")
+    return Image(bytes(raw), weights, kept)
+
+
+class MemoryMap:
+    """Where everything of a schedule lies, for any size of the program.
+
+    ring_tiles: of the ring of weights, where they come from external memory. tight: see `Layout`.
+    """
+
+    def __init__(self, s: Schedule, ring_tiles: int, tight: bool) -> None:
+        self._s, self._tight = s, tight
+        config = self._config = s.network.config
+        self.ring_tiles = ring_tiles if config.external_bytes else 0
+        self.image = _image(s, config)
+        self.activations = s.activations()
+        self._offsets, self._height = place(self.activations, config.word_bytes)
+        self._constant_offsets, self._constant_height = place(s.constants(), config.word_bytes)
+        self.page_limit = 0
+        """Pages of streams."""
+        self._held = {} if s.streamed else {
+            constants(tag): plan.constants for tag, plan in enumerate(s.plans) if plan.constants}
+
+    def lay_out(self, program: int, parts: int = 0) -> tuple[Layout, dict[str, int]]:
+        """The layout with `program` bytes of program in the unified memory and `parts` outside; sizes."""
+        s, config = self._s, self._config
+        layout = Layout(ring_tiles=self.ring_tiles, rings=s.rings, streams=stream_numbers(s.plans, s.order),
+                        tight=self._tight, pool=program, page_limit=self.page_limit,
+                        outside=align(len(self.image.raw) + parts, config.page_bytes))
+        at = program + len(s.network.pool) + config.word_bytes  # the last word is for idle instructions
+        for name, raw in self._held.items():
+            layout.buffers[name] = at
+            at += len(raw)
+        layout.buffers |= {name: at + offset for name, offset in self._constant_offsets.items()}
+        layout.ring = at + self._constant_height
+        weights = self.ring_tiles * config.weight_tile_bytes if self.ring_tiles else len(self.image.raw)
+        layout.buffers |= {name: layout.ring + weights + offset for name, offset in self._offsets.items()}
+        layout.buffers |= {plan.output: layout.ring + self.image.weights[tag] for tag, plan in enumerate(s.plans)
+                           if plan.output in s.network.held}
+        layout.pages = layout.ring + weights + self._height
+        sizes = {"program": program, "parameters": layout.ring - program, "weights": weights,
+                 "activations": self._height + self.page_limit * config.page_bytes}
+        return layout, sizes | {"total": sum(sizes.values())}
+
+    def behind(self) -> bytes:
+        """What lies behind the program from the start."""
+        pool = self._s.network.pool
+        constants = bytes(pool).ljust(len(pool) + self._config.word_bytes, b"\0") + b"".join(self._held.values())
+        return constants if self.ring_tiles else constants + self.image.raw
