@@ -1,29 +1,25 @@
-"""A network of the zoo: what it is, and how its graph is made at its own size or another."""
+"""Networks of integer layers, made by `Builder`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from systolith.gen.errors import UserError
-from systolith.gen.graph import Conv2D, DepthwiseConv2D, Graph, Shape, Tensor
+from systolith.gen.graph import Graph, Shape, Tensor
 from systolith.rtl.isa import SINGLE
 
 from .builder import Builder
-
-WEIGHTS = "seeded random"
-"""Where the weights of every network come from."""
+from .network import Network
 
 
 @dataclass(frozen=True)
-class Network:
-    """Calling it makes the graph, a few seconds' work for the largest.
+class Layered(Network):
+    """A network of convolutions and their like, of images or of one vector.
 
     The weights depend on the seed alone; biases and multipliers on the size too, up to `measured`.
     """
 
     name: str
     what: str
-    """For a table: one line."""
     layers: Callable[[Builder], tuple[str, ...]]
     """Adds the layers to a builder; the names of the outputs."""
     shape: Shape
@@ -51,11 +47,9 @@ class Network:
         """The graph with weights of 0: its shapes, MACs and parameters, at once."""
         return self._build(Builder(self.name, self._input(self._shape(size)), rounding=self.rounding))
 
-    def record(self) -> dict[str, Any]:
-        """What a table says of it."""
-        graph = self.outline()
-        return {"name": self.name, "what": self.what, "input": list(self.shape), "step": self.step,
-                "macs": macs(graph), "parameters": parameters(graph), "weights": WEIGHTS}
+    @property
+    def sizes(self) -> str:
+        return f"multiples of {self.step}" if self.step else ""
 
     def _shape(self, size: int | None) -> Shape:
         if size is None:
@@ -72,14 +66,3 @@ class Network:
 
     def _build(self, builder: Builder) -> Graph:
         return builder.graph(*self.layers(builder))
-
-
-def macs(graph: Graph) -> int:
-    """Multiply-accumulates of one inference."""
-    return sum(node.macs(graph.tensors[node.output]) for node in graph.nodes
-               if isinstance(node, Conv2D | DepthwiseConv2D))
-
-
-def parameters(graph: Graph) -> int:
-    """Weights and biases."""
-    return sum(node.weights.size + node.bias.size for node in graph.nodes if isinstance(node, Conv2D | DepthwiseConv2D))
