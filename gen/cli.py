@@ -310,7 +310,7 @@ def zoo(json_file: JsonFile = None) -> None:
     require_writable(json_file)
     records = [network.record() for network in ZOO.values()]
     _table("zoo", ["name", "network", "input", "other sizes (NAME@SIZE)", "MMAC", "parameters", "weights"], [
-        [r["name"], r["what"], "x".join(map(str, r["input"])), f"multiples of {r['step']}" if r["step"] else "",
+        [r["name"], r["what"], "x".join(map(str, r["input"])), r["sizes"],
          f"{r['macs'] / 1e6:,.2f}", f"{r['parameters']:,}", r["weights"]] for r in records])
     write_json(json_file, records)
 

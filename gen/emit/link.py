@@ -54,9 +54,13 @@ def _emit(s: Schedule, image: Image, layout: Layout) -> Emitter:
     """The program for one layout."""
     emitter = Emitter(s.network, s.plans, layout, image.weights)
     moves = s.moves()
+    # weights of later pieces may wait in the mover until these run, so what others read must not come behind them
+    brought = [position for position, piece in enumerate(s.order) if s.plans[piece.node].unit == "move_in"]
     for position, piece in enumerate(s.order):
         emitter.program.mark()
-        while moves and moves[0][0] <= position + LEAD:
+        while brought and brought[0] < position:
+            brought.pop(0)
+        while moves and moves[0][0] <= min([position + LEAD, *brought[:1]]):
             _, tag, asked = moves.pop(0)
             if asked is None:
                 emitter.move_constants(tag, image.constants[tag])

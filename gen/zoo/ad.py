@@ -3,7 +3,7 @@
 from systolith.rtl.isa import DOUBLE
 
 from .builder import Builder
-from .network import Network
+from .layered import Layered
 
 
 def _layers(b: Builder) -> tuple[str, ...]:
@@ -14,5 +14,5 @@ def _layers(b: Builder) -> tuple[str, ...]:
     return (b.dense(x, 640),)
 
 
-ad = Network("ad", "autoencoder, anomaly detection of MLPerf Tiny", _layers, (1, 1, 640), 0.391, 89, samples=64,
+ad = Layered("ad", "autoencoder, anomaly detection of MLPerf Tiny", _layers, (1, 1, 640), 0.391, 89, samples=64,
              rounding=DOUBLE)

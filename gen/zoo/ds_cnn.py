@@ -3,7 +3,7 @@
 from systolith.rtl.isa import DOUBLE
 
 from .builder import Builder
-from .network import Network
+from .layered import Layered
 
 
 def _layers(b: Builder) -> tuple[str, ...]:
@@ -14,5 +14,5 @@ def _layers(b: Builder) -> tuple[str, ...]:
     return (b.softmax(b.dense(b.flatten(b.average(x)), 12)),)
 
 
-ds_cnn = Network("ds-cnn", "DS-CNN, keyword spotting of MLPerf Tiny", _layers, (49, 10, 1), 0.5847, 83,
+ds_cnn = Layered("ds-cnn", "DS-CNN, keyword spotting of MLPerf Tiny", _layers, (49, 10, 1), 0.5847, 83,
                  rounding=DOUBLE)

@@ -1,7 +1,7 @@
 """MobileNetV2 for ImageNet, with seeded random weights; "same" padding, the outputs are logits."""
 
 from .builder import Builder
-from .network import Network
+from .layered import Layered
 
 STACKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Expansion, output channels, blocks and first stride of each stack: table 2 of the paper."""
@@ -24,4 +24,4 @@ def _layers(b: Builder) -> tuple[str, ...]:
     return (b.dense(b.flatten(b.average(x)), 1000),)
 
 
-mobilenetv2 = Network("mobilenetv2", "MobileNetV2 1.0, ImageNet", _layers, (224, 224, 3), 1 / 128, -1, step=32)
+mobilenetv2 = Layered("mobilenetv2", "MobileNetV2 1.0, ImageNet", _layers, (224, 224, 3), 1 / 128, -1, step=32)

@@ -1,85 +1,93 @@
 """A network of the zoo: what it is, and how its graph is made at its own size or another."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
-from systolith.gen.errors import UserError
-from systolith.gen.graph import Conv2D, DepthwiseConv2D, Graph, Shape, Tensor
-from systolith.rtl.isa import SINGLE
+from systolith.gen.float_graph import (
+    FloatConstant,
+    FloatConv,
+    FloatEmbedding,
+    FloatGraph,
+    FloatMatMul,
+    FloatNorm,
+    FloatRotary,
+)
+from systolith.gen.graph import (
+    Constant,
+    Conv2D,
+    DepthwiseConv2D,
+    Embedding,
+    Graph,
+    MatMul,
+    Norm,
+    Rotary,
+    TransposedConv2D,
+)
 
-from .builder import Builder
 
-WEIGHTS = "seeded random"
-"""Where the weights of every network come from."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """Calling it makes the graph, a few seconds' work for the largest.
-
-    The weights depend on the seed alone; biases and multipliers on the size too, up to `measured`.
-    """
+class Network(ABC):
+    """What every network of the zoo offers."""
 
     name: str
     what: str
     """For a table: one line."""
-    layers: Callable[[Builder], tuple[str, ...]]
-    """Adds the layers to a builder; the names of the outputs."""
-    shape: Shape
-    scale: float = 1 / 128
-    """Of the input, with its zero point."""
-    zero_point: int = 0
-    step: int = 0
-    """Other sizes of square images are multiples of this, at least two; 0: there is one size."""
-    measured: int = 160
-    """Larger images are this large while the constants are made."""
-    samples: int = 4
-    """Inputs that are run while the constants are made."""
-    rounding: int = SINGLE
-    """Of the convolutions."""
+    weights: ClassVar[str] = "seeded random"
+    """Where they come from"""
 
+    @abstractmethod
     def __call__(self, size: int | None = None, seed: int = 1) -> Graph:
-        """The graph, for images of `size` x `size` where it is given; `UserError` for a size that it cannot have."""
-        shape = self._shape(size)
-        side = min(shape[0], self.measured)
-        sample = (self.samples, side, side, shape[2]) if self.step else (self.samples, *shape)
-        name = self.name if shape == self.shape else f"{self.name}@{size}"
-        return self._build(Builder(name, self._input(shape), rounding=self.rounding, seed=seed, sample=sample))
+        """The graph at its own size or at NAME@SIZE; some seconds' work for the largest. `UserError` for a size that it
+        cannot have."""
 
-    def outline(self, size: int | None = None) -> Graph:
-        """The graph with weights of 0: its shapes, MACs and parameters, at once."""
-        return self._build(Builder(self.name, self._input(self._shape(size)), rounding=self.rounding))
+    @abstractmethod
+    def outline(self, size: int | None = None) -> Graph | FloatGraph:
+        """The network with weights of 0: its shapes, MACs and parameters, at once."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> str:
+        """For a table: the other sizes that it may have; "" where there is one."""
 
     def record(self) -> dict[str, Any]:
         """What a table says of it."""
         graph = self.outline()
-        return {"name": self.name, "what": self.what, "input": list(self.shape), "step": self.step,
-                "macs": macs(graph), "parameters": parameters(graph), "weights": WEIGHTS}
-
-    def _shape(self, size: int | None) -> Shape:
-        if size is None:
-            return self.shape
-        if not self.step:
-            raise UserError(f"{self.name} has one size; leave out @{size}")
-        if size % self.step or size < 2 * self.step:
-            raise UserError(f"{self.name}: images must be a multiple of {self.step} high and wide, "
-                            f"at least {2 * self.step}, not {size}")
-        return (size, size, self.shape[2])
-
-    def _input(self, shape: Shape) -> Tensor:
-        return Tensor("input", shape, "int8", self.scale, self.zero_point)
-
-    def _build(self, builder: Builder) -> Graph:
-        return builder.graph(*self.layers(builder))
+        return {"name": self.name, "what": self.what, "input": list(_input(graph)), "sizes": self.sizes,
+                "macs": macs(graph), "parameters": parameters(graph), "weights": self.weights}
 
 
-def macs(graph: Graph) -> int:
+def _input(graph: Graph | FloatGraph) -> tuple[int, ...]:
+    """Of the first input: height, width and channels, or what the user gives that is no image."""
+    name = graph.inputs[0]
+    shape = graph.shapes[name] if isinstance(graph, FloatGraph) else graph.tensors[name].shape
+    layout = graph.input_layouts.get(name, ())
+    return layout[1:] if len(layout) == 3 or (len(layout) == 2 and shape[0] > 1) else shape
+
+
+def macs(graph: Graph | FloatGraph) -> int:
     """Multiply-accumulates of one inference."""
-    return sum(node.macs(graph.tensors[node.output]) for node in graph.nodes
-               if isinstance(node, Conv2D | DepthwiseConv2D))
+    if isinstance(graph, Graph):
+        return sum(node.macs(graph.tensors[node.output]) for node in graph.nodes
+                   if isinstance(node, Conv2D | DepthwiseConv2D | TransposedConv2D | MatMul))
+    return (sum(math.prod(graph.shapes[node.output][:2]) * node.weights.size for node in graph.nodes
+                if isinstance(node, FloatConv))
+            + sum(math.prod(graph.shapes[node.output]) * graph.shapes[node.inputs[0]][2] for node in graph.nodes
+                  if isinstance(node, FloatMatMul)))
 
 
-def parameters(graph: Graph) -> int:
-    """Weights and biases."""
-    return sum(node.weights.size + node.bias.size for node in graph.nodes if isinstance(node, Conv2D | DepthwiseConv2D))
+def parameters(graph: Graph | FloatGraph) -> int:
+    """What training finds: weights, biases, tables and other constants, gains and offsets of norms."""
+    turning = {name for node in graph.nodes if isinstance(node, Rotary | FloatRotary) for name in node.inputs[1:]}
+    total = 0
+    for node in graph.nodes:
+        if isinstance(node, Conv2D | DepthwiseConv2D | TransposedConv2D | FloatConv):
+            total += node.weights.size + node.bias.size
+        elif isinstance(node, Embedding | FloatEmbedding):
+            total += node.table.size
+        elif isinstance(node, Norm):
+            total += node.gain.size * (1 if node.rms else 2)
+        elif isinstance(node, FloatNorm):
+            total += node.gamma.size * (1 if node.rms else 2)
+        elif isinstance(node, Constant | FloatConstant) and node.output not in turning:
+            total += node.values.size
+    return total

@@ -7,7 +7,7 @@
 from functools import partial
 
 from .builder import Builder
-from .network import Network
+from .layered import Layered
 
 STACKS = ((64, 3), (128, 4), (256, 6), (512, 3))
 """Channels of the 3 x 3 convolutions, and blocks, of each stack."""
@@ -32,7 +32,7 @@ def _layers(b: Builder, late_stride: bool) -> tuple[str, ...]:
     return (b.dense(b.flatten(b.average(x)), 1000),)
 
 
-resnet50 = Network("resnet50", "ResNet-50 v1 (stride in the 1 x 1), ImageNet", partial(_layers, late_stride=False),
+resnet50 = Layered("resnet50", "ResNet-50 v1 (stride in the 1 x 1), ImageNet", partial(_layers, late_stride=False),
                    (224, 224, 3), 0.01866, -14, step=32)
-resnet50_v15 = Network("resnet50-v1.5", "ResNet-50 v1.5 (stride in the 3 x 3), ImageNet",
+resnet50_v15 = Layered("resnet50-v1.5", "ResNet-50 v1.5 (stride in the 3 x 3), ImageNet",
                        partial(_layers, late_stride=True), (224, 224, 3), 0.01866, -14, step=32)

@@ -3,7 +3,7 @@
 from systolith.rtl.isa import DOUBLE
 
 from .builder import Builder
-from .network import Network
+from .layered import Layered
 
 
 def _layers(b: Builder) -> tuple[str, ...]:
@@ -18,5 +18,5 @@ def _layers(b: Builder) -> tuple[str, ...]:
     return (b.softmax(b.dense(b.flatten(b.average(x)), 10)),)
 
 
-resnet8 = Network("resnet8", "ResNet-8, image classification of MLPerf Tiny", _layers, (32, 32, 3), 1.0, -128, step=4,
+resnet8 = Layered("resnet8", "ResNet-8, image classification of MLPerf Tiny", _layers, (32, 32, 3), 1.0, -128, step=4,
                   rounding=DOUBLE)

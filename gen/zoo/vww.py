@@ -4,7 +4,7 @@ random weights."""
 from systolith.rtl.isa import DOUBLE
 
 from .builder import Builder
-from .network import Network
+from .layered import Layered
 
 PAIRS = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *((128, 1),) * 5, (256, 2), (256, 1))
 """Output channels and stride of each pair of depthwise and pointwise convolutions."""
@@ -18,5 +18,5 @@ def _layers(b: Builder) -> tuple[str, ...]:
     return (b.softmax(b.dense(b.flatten(b.average(x)), 2)),)
 
 
-vww = Network("vww", "MobileNetV1 0.25, visual wake words of MLPerf Tiny", _layers, (96, 96, 3), 1 / 256, -128, step=32,
+vww = Layered("vww", "MobileNetV1 0.25, visual wake words of MLPerf Tiny", _layers, (96, 96, 3), 1 / 256, -128, step=32,
               rounding=DOUBLE)

@@ -7,7 +7,7 @@ The three outputs are the convolutions of the detection heads, 3 anchors of 85 v
 from functools import partial
 
 from .builder import Builder
-from .network import Network
+from .layered import Layered
 
 
 def _c3(b: Builder, x: str, channels: int, blocks: int, activation: str, shortcut: bool = True) -> str:
@@ -51,7 +51,7 @@ def _layers(b: Builder, activation: str) -> tuple[str, ...]:
     return tuple(b.conv(x, 255, 1, activation="none") for x in heads)
 
 
-yolov5s_relu = Network("yolov5s-640-relu", "YOLOv5s v6 with ReLU, COCO", partial(_layers, activation="relu"),
+yolov5s_relu = Layered("yolov5s-640-relu", "YOLOv5s v6 with ReLU, COCO", partial(_layers, activation="relu"),
                        (640, 640, 3), 1 / 256, -128, step=32)
-yolov5s_silu = Network("yolov5s-640-silu", "YOLOv5s v6 with SiLU, COCO", partial(_layers, activation="silu"),
+yolov5s_silu = Layered("yolov5s-640-silu", "YOLOv5s v6 with SiLU, COCO", partial(_layers, activation="silu"),
                        (640, 640, 3), 1 / 256, -128, step=32)
