@@ -64,7 +64,8 @@ def _plan_windows(network: Network, tag: int, node: Conv2D | TransposedConv2D, w
             kx=kx, kc=kc, tiles=tiles, pad=x.zero_point, y_start=start, height=x.shape[0], y_step=window.strides[0],
             y_dilation=window.dilations[0], x_start=(block.x * window.strides[1] - window.left) * source.pixel,
             row_bytes=x.shape[1] * source.pixel, row_pitch=source.row, x_step=window.strides[1] * source.pixel,
-            kx_step=window.dilations[1] * source.pixel, kc_step=config.rows)
+            kx_step=window.dilations[1] * source.pixel, kc_step=config.rows,
+            **(network.clip(out, block.y) if window.step == (1, 1) else {}))
         drain(e, tag, node, array, block, Drained(range(tiles), number, len(windows), window))
 
     for number, window in enumerate(windows):
@@ -151,7 +152,7 @@ def drain(e: Emitter, tag: int, node: Convolution, array: Issued, block: Block, 
         source=isa.ACCUMULATORS, rounding=node.rounding, tiles=len(tiles), elems=min(config.cols, len(channels)),
         elems_last=len(channels) - (len(tiles) - 1) * config.cols, wy=1, wx=1, low=node.low, high=node.high,
         c_tile=config.cols * item_bytes(out), in_type=isa.INT32, out_type=TYPES[out.dtype], zero_point=out.zero_point,
-        **fields, **lookup_fields(e, e.network.lookup_after(node)))
+        **fields, **lookup_fields(e, e.network.lookup_after(node)), **array.clip())
     e.wrote_part(vector, name, Part(rows, positions, channels))
 
 

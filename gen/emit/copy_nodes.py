@@ -97,6 +97,8 @@ def plan_transpose(network: Network, tag: int, node: Transpose) -> NodePlan:
         if node.permutation[2] != 2:
             fields |= {"tiles": out.shape[2], "a_tile": steps[2], "c_tile": size, "elems": 1, "elems_last": 1}
         (_, first, end), = needs(block)
+        if node.permutation[0] != 0:
+            fields |= {"first": 0, "clip": 0}  # its rows are no rows of the input
         add_vector(e, tag, node.output, block, place.regions(first, end), params=identity(e), **fields)
     return pieces_of(network, NodePlan(node, "vector", node.output), tag, emit, needs)
 

@@ -40,7 +40,7 @@ def plan_matmul(network: Network, tag: int, node: MatMul) -> NodePlan:
             isa.ARRAY, [*left.regions(block.y, block.end), *right.regions(0, b.shape[0])],
             tag=tag, **source, b=start, strided=1, b_row=right.row, **steps, rows_y=block.height, rows_x=1, ky=1, kx=1,
             kc=kc, tiles=tiles, pad=a.zero_point, centred=1, y_start=block.y, height=a.shape[0], y_step=1,
-            row_bytes=inner, row_pitch=left.row, kc_step=config.rows)
+            row_bytes=inner, row_pitch=left.row, kc_step=config.rows, **network.clip(out, block.y))
         at, region = e.constants(tag)
         size = item_bytes(out)
         vector = e.program.add(
@@ -49,7 +49,7 @@ def plan_matmul(network: Network, tag: int, node: MatMul) -> NodePlan:
             elems_last=columns - (tiles - 1) * config.cols, wy=1, wx=1, ny=block.height, nx=1, low=node.low,
             high=node.high, c=target.at(block.y) + block.x * columns * size, c_tile=config.cols * size,
             c_row=target.row, c_pixel=target.pixel, **target.wrap("c"), in_type=isa.INT32, out_type=TYPES[out.dtype],
-            zero_point=out.zero_point)
+            zero_point=out.zero_point, **array.clip())
         positions, channels = range(block.x, block.x + 1), range(columns)
         if out.shape[1] == 1:
             positions, channels = range(1), range(block.x * columns, (block.x + 1) * columns)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from systolith.gen.graph import Concat, Constant, Feed, Graph, Lookup, Node, Pack, Reshape, Slice, Tensor, Unpack
+from systolith.gen.passes.shorten import tokens_of
 from systolith.gen.schedule.blocks import Block, array_blocks, row_blocks
 from systolith.rtl import isa
 from systolith.rtl.config import Config
@@ -137,12 +138,19 @@ class Network:
                 readers.setdefault(name, []).append(node)
         self._readers = readers
         self._makers = {node.output: node for node in graph.nodes}
+        self.tokens = tokens_of(graph) if graph.mask and config.clips else 0
+        """Rows of the tensors of a sequence that may be shorter; 0: its length is fixed."""
         self.held = set[str]() if config.external_bytes else {
             node.output for node in graph.nodes if isinstance(node, Constant)}
         """Tensors that lie in the unified memory for good."""
         self.streams = {node.inputs[0] for node in graph.nodes if isinstance(node, Feed | Unpack)} | {
             node.output for node in graph.nodes if isinstance(node, Pack)} | self.held
         """Tensors that have no rows in memory: streams of pages, and inputs that the host brings row by row."""
+
+    def clip(self, tensor: Tensor, first: int) -> dict[str, int]:
+        """Fields of an instruction that makes rows of a tensor from `first` on: rows past the length of a sequence are
+        left out."""
+        return {"first": first, "clip": 1} if self.tokens and tensor.shape[0] == self.tokens else {}
 
     def tensor(self, name: str) -> Tensor:
         return self.graph.tensors[name]

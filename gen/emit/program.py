@@ -64,6 +64,10 @@ class Issued:
     signals: list[str] = field(default_factory=list)
     """Units that wait for this one."""
 
+    def clip(self) -> dict[str, int]:
+        """The fields that clip it, for the instruction that takes what it makes."""
+        return {name: self.values[name] for name in ("first", "clip") if name in self.values}
+
 
 class Program:
     """Collects instructions; finds what each must wait for from the bytes that it reads and writes.

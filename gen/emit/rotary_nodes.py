@@ -23,7 +23,7 @@ def plan_rotary(network: Network, tag: int, node: Rotary) -> NodePlan:
         source, target = e.place(x.name), e.place(out.name)
         parts = [Place(e.scratch(tag) + part * size, row, 4 * n, heads, 4 * n, block.height) for part in (0, 1)]
         rows = {"source": isa.MEMORY, "tiles": 1, "wy": 1, "wx": 1, "y_step": 1, "x_step": 1, "ny": block.height,
-                "nx": heads, "width": heads}
+                "nx": heads, "width": heads, **network.clip(out, block.y)}
 
         def product(table: str, part: int, of: int, first: int, count: int) -> None:
             """x from channel `of` on times the table from channel `first` on, `count` of them."""

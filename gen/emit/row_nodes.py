@@ -47,10 +47,13 @@ def plan_softmax(network: Network, tag: int, node: Softmax) -> NodePlan:
         for y, height in _runs(block, source, target):
             width = block.width
             causal = {"valid": y + 1, "valid_step": 1, "group": width} if node.causal else {}
+            clip = network.clip(out, y)
+            if clip:
+                clip |= {"clip": 1 | node.masked << 1, "group": width}
             done = e.program.add(isa.SOFTMAX, [*source.regions(y, y + height), Region(e.pool(table), 1024)],
                                  target.regions(y, y + height), tag=tag, a=source.at(y), b=e.pool(table),
                                  c=target.at(y), rows=height * width, elems=out.shape[2],
-                                 a_row=_pitch(source, height, width), c_row=_pitch(target, height, width), **causal)
+                                 a_row=_pitch(source, height, width), c_row=_pitch(target, height, width), **causal | clip)
             e.wrote(done, out.name, Block(y, 0, height, width))
     return _planned(network, NodePlan(node, "softmax", node.output), tag, partial(emit))
 
@@ -75,7 +78,8 @@ def plan_norm(network: Network, tag: int, node: Norm) -> NodePlan:
                 a=source.at(y), b=at, c=target.at(y), rows=height * width, elems=out.shape[2],
                 a_row=_pitch(source, height, width), c_row=_pitch(target, height, width), in_type=TYPES[x.dtype],
                 out_type=TYPES[out.dtype], rms=node.rms, epsilon=node.epsilon & 0xFFFFFFFF,
-                epsilon_high=node.epsilon >> 32, zero_point=out.zero_point, low=node.low, high=node.high)
+                epsilon_high=node.epsilon >> 32, zero_point=out.zero_point, low=node.low, high=node.high,
+                **(network.clip(out, y) if width == 1 else {}))
             e.wrote(done, out.name, Block(y, 0, height, width))
     return _planned(network, NodePlan(node, "norm", node.output, make_constants=parameters), tag, partial(emit))
 

@@ -42,7 +42,7 @@ def add_vector(e: Emitter, tag: int, tensor: str, block: Block, reads: list[Regi
     place, kind = e.place(tensor), e.network.tensor(tensor)
     low, high = LIMITS[kind.dtype]
     fields = {"source": isa.MEMORY, "tiles": 1, "wy": 1, "wx": 1, "y_step": 1, "x_step": 1, "low": low, "high": high,
-              "out_type": TYPES[kind.dtype], **output_fields(place, block)} | values
+              "out_type": TYPES[kind.dtype], **output_fields(place, block), **e.network.clip(kind, block.y)} | values
     done = e.program.add(isa.VECTOR, reads, place.regions(block.y, block.end, block.x, block.width), tag=tag, **fields)
     if last:
         e.wrote(done, tensor, block)
@@ -130,7 +130,8 @@ def plan_mul(network: Network, tag: int, node: Mul) -> NodePlan:
         e.program.add(isa.VECTOR, reads, middle.regions(0, block.height), tag=tag,
                       **{"source": isa.MEMORY, "reduce": isa.PRODUCT, "wy": 1, "wx": 1, "y_step": 1, "x_step": 1,
                          "params": scalars(e, [(a.zero_point, 1), (b.zero_point, 1)], 0), "out_type": isa.INT32,
-                         "low": low, "high": high, "c": at, "c_row": row, "ny": block.height} | fields)
+                         "low": low, "high": high, "c": at, "c_row": row, "ny": block.height,
+                         **network.clip(out, block.y)} | fields)
         add_vector(e, tag, node.output, block, middle.regions(0, block.height), a=at, a_row=row, a_pixel=middle.pixel,
                 height=block.height, width=out.shape[1], elems=out.shape[2], elems_last=out.shape[2],
                 in_type=isa.INT32, params=scalars(e, [(0, node.multiplier)], node.shift), rounding=node.rounding,
@@ -218,6 +219,8 @@ def plan_pool(network: Network, tag: int, node: Pool2D) -> NodePlan:
         first = min(max(start, 0), x.shape[0] - 1)
         return [(x.name, first, max(min(end, x.shape[0]), first + 1))]
 
+    clip = {"clip": 2} if network.tokens and network.tokens == x.shape[0] == node.kernel[0] else {}
+
     def emit(e: Emitter, block: Block) -> None:
         (_, first, end), = needs(block)
         multiplier, shift = blocks[block]
@@ -226,7 +229,7 @@ def plan_pool(network: Network, tag: int, node: Pool2D) -> NodePlan:
                 reduce=isa.MAX if node.mode == "max" else isa.SUM, rounding=node.rounding, low=node.low, high=node.high,
                 y_start=block.y * node.strides[0] - node.padding[0],
                 x_start=block.x * node.strides[1] - node.padding[1], y_step=node.strides[0], x_step=node.strides[1],
-                wy=node.kernel[0], wx=node.kernel[1], wy_step=node.dilations[0], wx_step=node.dilations[1])
+                wy=node.kernel[0], wx=node.kernel[1], wy_step=node.dilations[0], wx_step=node.dilations[1], **clip)
     return pieces_of(network, plan, tag, emit, needs, list(blocks))
 
 
@@ -246,7 +249,8 @@ def _plan_global(network: Network, tag: int, node: Pool2D, plan: NodePlan, strip
         e.program.add(isa.VECTOR, e.place(x.name).regions(first, first + rows), [part], tag=tag,
                       **{**pixel_fields(e, x, first), "source": isa.MEMORY, "tiles": 1, "out_type": isa.INT32,
                          "params": scalars(e, [(zero_in, 1)], 0), "wy": rows, "wx": node.kernel[1], "low": low,
-                         "high": high, "c": part.address, **common, "y_start": first})
+                         "high": high, "c": part.address, **common, "y_start": first,
+                         "clip": 2 * (network.tokens == x.shape[0])})
 
         if number == 0:
             return
