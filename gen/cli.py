@@ -304,10 +304,26 @@ def boards() -> None:
     _table("boards", ["name", "device", "preset", "clock", "description"], boards_module.boards_table())
 
 
-@app.command(epilog="Example: systolith zoo")
-def zoo(json_file: JsonFile = None) -> None:
-    """The networks that need no file."""
+@app.command(short_help="The networks that need no file; minilm on sentences.",
+             epilog="Example: systolith zoo minilm \"A cat sits on a mat.\" \"A kitten lies on a rug.\"")
+def zoo(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="minilm: encodes sentences.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="SENTENCE", help="What it encodes.")] = None,
+    engine: Engine = "golden", preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None,
+    accuracy: Annotated[bool, typer.Option(
+        "--accuracy", help="minilm: compares with the float network on 200 sentences of Python's own.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """The networks that need no file. With minilm and sentences: text in, vectors out, and how alike they are."""
     require_writable(json_file)
+    if name is not None:
+        from systolith.gen.text import terminal
+        if name != terminal.NAME:
+            raise UserError(f"{name} reads no sentences; only {terminal.NAME} does. `systolith bench {name}` measures "
+                            "a network")
+        config = configuration(preset_name, config_file, sets)
+        write_json(json_file, terminal.encode(texts or [], engine, config, accuracy, note))
+        return
     records = [network.record() for network in ZOO.values()]
     _table("zoo", ["name", "network", "input", "other sizes (NAME@SIZE)", "MMAC", "parameters", "weights"], [
         [r["name"], r["what"], "x".join(map(str, r["input"])), r["sizes"],

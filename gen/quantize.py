@@ -73,6 +73,7 @@ from .graph import (
     Transpose,
     TransposedConv2D,
 )
+from .passes.shorten import float_shortened, tokens_of
 from .scales import Range, activation_scale, ranges_of, symmetric_scale, tensors_of
 from .tables import real_of, rounded_table, softmax_table
 
@@ -88,11 +89,13 @@ def quantise(graph: FloatGraph, samples: Iterable[Sample], *, percentile: float 
     channels].
 
     Ranges are the smallest and largest values seen; `percentile` (e.g. 99.99) leaves out the tails, `least_error`
-    clips each tensor where its square error is least. Samples are looked at one by one and not kept.
+    clips each tensor where its square error is least. Samples are looked at one by one and not kept; where the graph
+    takes a mask they may have fewer tokens than it.
     Raises UserError where there is no sample, a value is not finite, or a layer's sum does not fit in int32.
     """
     if percentile is not None and not 50 < percentile <= 100:
         raise UserError(f"percentile must be above 50 and at most 100, not {percentile}")
+    _check_masked_means(graph)
     observers = calibrate(graph, samples, histogram=percentile is not None or least_error)
     ranges = ranges_of(graph, observers, percentile, least_error)
     tensors = tensors_of(graph, ranges)
@@ -109,7 +112,7 @@ def quantise(graph: FloatGraph, samples: Iterable[Sample], *, percentile: float 
 
 
 def calibrate(graph: FloatGraph, samples: Iterable[Sample], *, histogram: bool = False) -> dict[str, Observer]:
-    """What the tensors hold while the float graph runs on the samples."""
+    """What the tensors hold while the float graph runs on the samples, for as many tokens as these have."""
     observers: dict[str, Observer] = {}
 
     def observe(name: str, values: NDArray[Any]) -> None:
@@ -120,11 +123,38 @@ def calibrate(graph: FloatGraph, samples: Iterable[Sample], *, histogram: bool =
     count = 0
     for sample in samples:
         with np.errstate(over="ignore", invalid="ignore"):  # `observe` looks at every tensor
-            float_execute(graph, {name: np.asarray(sample[name], np.float32) for name in graph.inputs}, observe)
+            inputs = {name: np.asarray(sample[name], np.float32) for name in graph.inputs}
+            float_execute(_as_long(graph, inputs), inputs, observe)
         count += 1
     if not count:
         raise UserError("the calibration data holds no sample; give some typical inputs (100 are plenty)")
     return observers
+
+
+def _as_long(graph: FloatGraph, sample: Sample) -> FloatGraph:
+    """The graph for as many tokens as the sample has."""
+    rows = max(sample[name].shape[-3] for name in graph.inputs)
+    return float_shortened(graph, rows) if graph.mask and rows != tokens_of(graph) else graph
+
+
+NEGLIGIBLE = 1e-9
+"""An epsilon of a norm, beside mean squares of any sentence's mean."""
+
+
+def _check_masked_means(graph: FloatGraph) -> None:
+    """Raises UserError for a mean of valid tokens that nothing norms: the machine divides their sum by all tokens that
+    it was compiled for, whatever the length, and only a norm makes the same of both."""
+    def is_normed(name: str) -> bool:
+        readers = [node for node in graph.nodes if name in node.inputs]
+        return name not in graph.outputs and bool(readers) and all(
+            is_normed(node.output) if isinstance(node, FloatReshape) else
+            isinstance(node, FloatNorm) and node.epsilon <= NEGLIGIBLE for node in readers)
+
+    for node in graph.nodes:
+        if isinstance(node, FloatPool) and node.masked and not is_normed(node.output):
+            raise UserError(f"{node.source or node.name} is the mean of the valid tokens, which the machine knows up "
+                            f"to a factor only; divide it by its length (a norm with an epsilon of at most "
+                            f"{NEGLIGIBLE:g}) in the network")
 
 
 def steps_of(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:

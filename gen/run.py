@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.gen.compile import compile_graph
 from systolith.gen.emit.artefact import Artefact, Written
 from systolith.gen.errors import UserError
+from systolith.gen.goal import Goal
 from systolith.gen.graph import DTYPES
+from systolith.gen.passes.shorten import shortened, tokens_of
 from systolith.gen.report import Measurement
 from systolith.rtl.errors import ErrorCode, MachineStopped
 from systolith.rtl.isa import Instruction
@@ -84,6 +87,9 @@ class Session:
         self.difference: Difference | None = None
         self.compared = 0
         """Tensors compared with the golden model so far."""
+        self._progress = progress
+        self._shorter: dict[int, Session] = {}
+        """For sequences shorter than the artefact's, by length"""
         self._machine = None
         if engine == "machine":
             external = artefact.external.ljust(artefact.external_bytes, b"\0")
@@ -95,13 +101,19 @@ class Session:
 
     def close(self) -> None:
         """Ends the simulator, if there is one."""
+        for session in self._shorter.values():
+            session.close()
         if self._rtl:
             self._rtl.close()
 
-    def infer(self, inputs: dict[str, Array]) -> tuple[dict[str, Array], Measurement | None]:
+    def infer(self, inputs: dict[str, Array], length: int | None = None,
+              ) -> tuple[dict[str, Array], Measurement | None]:
         """One inference on integer inputs [height, width, channels]: outputs alike, and what RTL measured or the model
-        predicts."""
+        predicts. length: tokens of a sequence that is shorter than the network's, whose inputs are at least so long;
+        outputs of tokens have as many."""
         graph = self.artefact.graph
+        if length is not None and length != tokens_of(graph):
+            return self._infer_shorter(inputs, length)
         golden = execute(graph, inputs) if self.check or self.engine in ("golden", "model") else {}
         if self.engine == "golden":
             return {name: golden[name] for name in graph.outputs}, None
@@ -118,6 +130,23 @@ class Session:
             self._compare(_whole(self.artefact, name), golden, outputs[name])
             self.compared += self.check
         return outputs, measurement
+
+    def _infer_shorter(self, inputs: dict[str, Array], length: int) -> tuple[dict[str, Array], Measurement | None]:
+        """The same by a network of that length, which is compiled for the same machine."""
+        session = self._shorter.get(length)
+        if session is None:
+            artefact = self.artefact
+            if artefact.pages:
+                raise UserError(f"{artefact.graph.name} waits in pages, which its whole sequence needs; compile it for "
+                                f"{length} tokens, or for a machine with more memory")
+            short = compile_graph(shortened(artefact.graph, length), artefact.config,
+                                  Goal(artefact.optimise, artefact.sizes["capacity"]))
+            session = self._shorter[length] = Session(short, self.engine, check=self.check, progress=self._progress)
+        compared = session.compared
+        result = session.infer({name: value[:length] for name, value in inputs.items()})
+        self.compared += session.compared - compared
+        self.difference = self.difference or session.difference
+        return result
 
     def _explained(self, stop: MachineStopped) -> Exception:
         """The same with what can be done about it, where a user can."""

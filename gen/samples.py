@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from systolith.gen.errors import UserError
@@ -34,3 +35,14 @@ def integer_samples(graph: Graph, arrays: Mapping[str, NDArray[Any]], source: st
     if not count:
         raise UserError(f"{source} holds no sample; give at least one")
     return [{name: array[i] for name, array in whole.items()} for i in range(count)]
+
+
+def sequence_length(mask: NDArray[Any], tokens: int) -> int:
+    """How many tokens a mask [tokens] or [1, tokens] says are valid, ones before zeros; `UserError` for another one."""
+    values = np.asarray(mask)
+    if values.shape not in ((tokens,), (1, tokens)):
+        raise UserError(f"the mask must have the shape [{tokens}] or [1, {tokens}], not {list(values.shape)}")
+    length = int(np.count_nonzero(values))
+    if not np.array_equal(values.reshape(-1), np.arange(tokens) < length) or not length:
+        raise UserError("the mask must be ones for the first tokens, one at least, and zeros for the others")
+    return length

@@ -22,7 +22,7 @@ from .artefact import Artefact, Layer, Parts, Pool, Written
 from .chunks import CHUNK_BYTES, LOADER_WORDS, STREAMED_FROM, Buffers, cut
 from .memory_map import Image, MemoryMap, align
 from .places import home
-from .plan import Emitter, Layout
+from .plan import MOST_BLOCKS, Emitter, Layout
 from .program import PROGRAM_READY, WEIGHT_FREE, Issued
 
 NAME = 40
@@ -54,17 +54,28 @@ def _emit(s: Schedule, image: Image, layout: Layout) -> Emitter:
     """The program for one layout."""
     emitter = Emitter(s.network, s.plans, layout, image.weights)
     moves = s.moves()
-    # weights of later pieces may wait in the mover until these run, so what others read must not come behind them
+    # weights of later pieces may wait in the mover until these run, so what others read must not come behind them, nor
+    # more than its queue holds
     brought = [position for position, piece in enumerate(s.order) if s.plans[piece.node].unit == "move_in"]
+    queue = s.network.config.queue_words // isa.MOVE_IN.length
+    waiting: list[tuple[int, int]] = []
+    """Of weights: the position of their piece, and how many instructions the mover had before them."""
     for position, piece in enumerate(s.order):
         emitter.program.mark()
         while brought and brought[0] < position:
             brought.pop(0)
+        waiting = [(at, before) for at, before in waiting if at >= position]
         while moves and moves[0][0] <= min([position + LEAD, *brought[:1]]):
-            _, tag, asked = moves.pop(0)
+            at, tag, asked = moves[0]
+            count = 1 if asked is None else -(-asked.tiles // MOST_BLOCKS)
+            issued = emitter.program.count("move_in")
+            if at > position and waiting and issued + count - waiting[0][1] - 1 > queue:  # one is under way
+                break
+            moves.pop(0)
             if asked is None:
                 emitter.move_constants(tag, image.constants[tag])
             elif layout.ring_tiles:
+                waiting.append((at, issued))
                 emitter.move_weights(tag, asked.first_tile, asked.tiles)
         try:
             piece.emit(emitter)

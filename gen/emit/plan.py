@@ -105,6 +105,8 @@ def scratch(tag: int) -> str:
     return f"scratch {tag}"
 
 
+MOST_BLOCKS = 65535
+"""Blocks of a MOVE_IN."""
 _MANY_TILES = 64
 _NEAR = 8
 """Operators before a Concat at most whose output is made in its place, if memory is to be saved: what is made earlier
@@ -271,8 +273,8 @@ class Emitter:
         tile, ring = self.config.weight_tile_bytes, self.layout.ring_tiles
         external = self._weights[tag] + first * tile
         done = 0
-        while done < tiles:  # an instruction counts 65535 blocks at most
-            count = min(tiles - done, 65535)
+        while done < tiles:
+            count = min(tiles - done, MOST_BLOCKS)
             self.program.add(isa.MOVE_IN, tag=tag, a=self.layout.ring + self._moved % ring * tile,
                              external=external + done * tile, block_bytes=tile, blocks=count, take=WEIGHT_FREE,
                              give=WEIGHT_READY, step=tile, external_step=tile, ring=self.layout.ring,

@@ -7,6 +7,7 @@ from systolith.gen.graph import Graph
 from .ad import ad
 from .decoder import decoder_block
 from .ds_cnn import ds_cnn
+from .minilm import minilm
 from .mobilenetv2 import mobilenetv2
 from .network import Network
 from .resnet8 import resnet8
@@ -18,8 +19,8 @@ from .yolov5s import yolov5s_relu, yolov5s_silu
 
 ZOO: dict[str, Network] = {network.name: network for network in (
     resnet8, ds_cnn, vww, ad, resnet50, resnet50_v15, mobilenetv2, yolov5s_relu, yolov5s_silu,
-    roberta_base, roberta_layer, vit_tiny, decoder_block)}
-"""Networks by name; weights are seeded random numbers."""
+    roberta_base, roberta_layer, vit_tiny, decoder_block, minilm)}
+"""Networks by name; weights are seeded random numbers, but for minilm."""
 
 
 def from_name(text: str) -> Graph | None:

@@ -1,0 +1,1 @@
+"""Text for networks that read it: tokens, trained weights, sentences to calibrate on."""
