@@ -259,7 +259,8 @@ def _node(node: FloatNode, inputs: list[Tensor], output: Tensor) -> Node:
         x = inputs[0]
         parameters = quantise_norm(node.gamma, node.beta, output.scale)
         epsilon = quantise_epsilon(node.epsilon, x.scale, x.shape[2])
-        return Norm(node.name, node.inputs, node.output, *parameters, epsilon, node.rms, *limits(-math.inf, math.inf, output), source=node.source)
+        return Norm(node.name, node.inputs, node.output, *parameters, epsilon, node.rms,
+                    *limits(-math.inf, math.inf, output), source=node.source)
     if isinstance(node, FloatResize):
         low, high = limits(node.low, node.high, output)
         return Resize(node.name, node.inputs, node.output, node.rows, node.columns, node.bits, EVEN, low, high,

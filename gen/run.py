@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.gen.compile import compile_graph
 from systolith.gen.emit.artefact import Artefact, Written
 from systolith.gen.errors import UserError
-from systolith.gen.goal import Goal
-from systolith.gen.graph import DTYPES
+from systolith.gen.graph import DTYPES, Graph, Shape
 from systolith.gen.passes.shorten import shortened, tokens_of
 from systolith.gen.report import Measurement
 from systolith.rtl.errors import ErrorCode, MachineStopped
@@ -56,9 +54,22 @@ def _read(memory: Array, artefact: Artefact, part: Written) -> Array:
     return memory[at + first + np.arange(count)].view(kind)
 
 
-def _whole(artefact: Artefact, name: str) -> Written:
-    height, width, channels = artefact.graph.tensors[name].shape
+def _whole(graph: Graph, name: str) -> Written:
+    height, width, channels = graph.tensors[name].shape
     return Written("", 0, name, range(height), range(width), range(channels))
+
+
+def _within(part: Written, shape: Shape) -> Written:
+    """What of a part lies in a tensor of that shape."""
+    axes = (range(axis.start, min(axis.stop, size), axis.step)
+            for axis, size in zip((part.rows, part.positions, part.channels), shape, strict=True))
+    return Written(part.unit, part.number, part.tensor, *axes)
+
+
+def _filled(value: Array, rows: int) -> Array:
+    """An input with rows of zeros behind it, up to so many."""
+    return value if len(value) >= rows else np.concatenate([value, np.zeros((rows - len(value), *value.shape[1:]),
+                                                                            value.dtype)])
 
 
 def check_engine(engine: str, trace: Path | None = None) -> None:
@@ -87,9 +98,6 @@ class Session:
         self.difference: Difference | None = None
         self.compared = 0
         """Tensors compared with the golden model so far."""
-        self._progress = progress
-        self._shorter: dict[int, Session] = {}
-        """For sequences shorter than the artefact's, by length"""
         self._machine = None
         if engine == "machine":
             external = artefact.external.ljust(artefact.external_bytes, b"\0")
@@ -101,8 +109,6 @@ class Session:
 
     def close(self) -> None:
         """Ends the simulator, if there is one."""
-        for session in self._shorter.values():
-            session.close()
         if self._rtl:
             self._rtl.close()
 
@@ -111,42 +117,32 @@ class Session:
         """One inference on integer inputs [height, width, channels]: outputs alike, and what RTL measured or the model
         predicts. length: tokens of a sequence that is shorter than the network's, whose inputs are at least so long;
         outputs of tokens have as many."""
-        graph = self.artefact.graph
-        if length is not None and length != tokens_of(graph):
-            return self._infer_shorter(inputs, length)
-        golden = execute(graph, inputs) if self.check or self.engine in ("golden", "model") else {}
+        graph, config = self.artefact.graph, self.artefact.config
+        tokens = tokens_of(graph) if length is not None else 0
+        length = 0 if length is None or length == tokens else length  # as the register LENGTH has it
+        short = shortened(graph, length) if length else graph
+        if length and self.engine != "golden" and not config.clips:
+            raise UserError(f"{config.name} has no length register; set softmax_lanes=4 and norm_lanes=4")
+        golden = {}
+        if self.check or self.engine in ("golden", "model"):
+            golden = execute(short, {name: value[:short.tensors[name].shape[0]] for name, value in inputs.items()})
         if self.engine == "golden":
             return {name: golden[name] for name in graph.outputs}, None
         if self.engine == "model":  # it knows times only: the values are the golden model's
             from systolith.sim.model.session import measure
-            return {name: golden[name] for name in graph.outputs}, measure(self.artefact)
+            return {name: golden[name] for name in graph.outputs}, measure(self.artefact, length)
+        whole = {name: _filled(value, graph.tensors[name].shape[0]) for name, value in inputs.items()}
         if self._machine:
-            return self._infer_machine(inputs, golden), None
+            return self._infer_machine(whole, golden, short, length), None
         try:
-            outputs, measurement = self._rtl.infer(inputs)
+            outputs, measurement = self._rtl.infer(whole, length)
         except MachineStopped as stop:
             raise self._explained(stop) from None
-        for name in graph.outputs:
-            self._compare(_whole(self.artefact, name), golden, outputs[name])
+        outputs = {name: outputs[name][:short.tensors[name].shape[0]] for name in graph.outputs}
+        for name, found in outputs.items():
+            self._compare(_whole(short, name), golden, found)
             self.compared += self.check
         return outputs, measurement
-
-    def _infer_shorter(self, inputs: dict[str, Array], length: int) -> tuple[dict[str, Array], Measurement | None]:
-        """The same by a network of that length, which is compiled for the same machine."""
-        session = self._shorter.get(length)
-        if session is None:
-            artefact = self.artefact
-            if artefact.pages:
-                raise UserError(f"{artefact.graph.name} waits in pages, which its whole sequence needs; compile it for "
-                                f"{length} tokens, or for a machine with more memory")
-            short = compile_graph(shortened(artefact.graph, length), artefact.config,
-                                  Goal(artefact.optimise, artefact.sizes["capacity"]))
-            session = self._shorter[length] = Session(short, self.engine, check=self.check, progress=self._progress)
-        compared = session.compared
-        result = session.infer({name: value[:length] for name, value in inputs.items()})
-        self.compared += session.compared - compared
-        self.difference = self.difference or session.difference
-        return result
 
     def _explained(self, stop: MachineStopped) -> Exception:
         """The same with what can be done about it, where a user can."""
@@ -163,7 +159,8 @@ class Session:
         if self.check and self.difference is None:
             self.difference = first_difference(part, golden[part.tensor], found)
 
-    def _infer_machine(self, inputs: dict[str, Array], golden: dict[str, Array]) -> dict[str, Array]:
+    def _infer_machine(self, inputs: dict[str, Array], golden: dict[str, Array], graph: Graph, length: int,
+                       ) -> dict[str, Array]:
         machine, artefact = self._machine, self.artefact
         assert machine is not None
         raw = {name: np.ascontiguousarray(value).view(np.uint8) for name, value in inputs.items()}
@@ -177,12 +174,14 @@ class Session:
 
         def retired(unit: str, instruction: Instruction, number: int) -> None:
             for part in written.get((unit, number), []):
+                part = _within(part, graph.tensors[part.tensor].shape)
                 self._compare(part, golden, _read(machine.memory, artefact, part))
 
         machine.on_retired = retired if self.check else None
         try:
-            machine.run(feeds=[(feed, raw[feed.tensor][feed.row].reshape(-1)) for feed in artefact.feeds])
+            machine.run(feeds=[(feed, raw[feed.tensor][feed.row].reshape(-1)) for feed in artefact.feeds],
+                        length=length)
         except MachineStopped as stop:
             raise self._explained(stop) from None
         self.compared += len({one.tensor for one in artefact.written}) if self.check else 0
-        return {name: _read(machine.memory, artefact, _whole(artefact, name)) for name in artefact.graph.outputs}
+        return {name: _read(machine.memory, artefact, _whole(graph, name)) for name in graph.outputs}

@@ -6,12 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 
 class Transposer(wiring.Component):
-    """Passes tiles of `size` words of `size` bytes on, those that are marked transposed: byte k of word n in is byte n of
-    word k out.
+    """Passes tiles of `size` words of `size` bytes on, those that are marked transposed: byte k of word n in is byte n
+    of word k out.
 
-    A square of bytes that shifts down or to the left. A tile comes in one way and leaves the other way, while the next
-    one comes in behind it: a word a cycle in the long run, `size` cycles later than it came. A tile that is not marked
-    passes at once, when the square is empty.
+    A square of bytes that shifts down or to the left. A tile comes in one way and leaves the other way, while the
+    next one comes in behind it: a word a cycle in the long run, `size` cycles later than it came. A tile that is
+    not marked passes at once, when the square is empty.
 
     Parameters
     ----------

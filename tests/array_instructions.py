@@ -30,7 +30,9 @@ def random_strides(rng: random.Random, word_bytes: int, square: bool) -> dict[st
     if rng.random() < 0.5:
         return {}
     steps = {name: word_bytes * rng.choice((0, 1, 2, 3, rng.randint(0, 9))) for name in ("b_row", "b_kc", "b_tile")}
-    return dict(strided=1, ky=1, kx=1, transposed=int(square and rng.random() < 0.5)) | {ARRAY.second_names[name]: step for name, step in steps.items()}
+    turned = int(square and rng.random() < 0.5)
+    return dict(strided=1, ky=1, kx=1, transposed=turned) | {
+        ARRAY.second_names[name]: step for name, step in steps.items()}
 
 
 def weight_bytes(instruction: Instruction, rows: int, word_bytes: int) -> int:

@@ -76,8 +76,8 @@ def _check(network: Network, node: MatMul) -> None:
     if not config.activation_products:
         raise UserError(f"{what} multiplies two activations, which {config.name} cannot; set activation_products=1")
     if config.cols != config.word_bytes or (node.transposed and config.rows != config.cols):
-        raise UserError(f"{what} multiplies two activations, which takes an array of as many rows and columns as a word "
-                        f"of the memory has bytes ({config.word_bytes}), not {config.rows} x {config.cols}")
+        raise UserError(f"{what} multiplies two activations, which takes an array of as many rows and columns as a "
+                        f"word of the memory has bytes ({config.word_bytes}), not {config.rows} x {config.cols}")
     if (a.dtype, b.dtype, b.zero_point) != ("int8", "int8", 0):
         raise UserError(f"{what} multiplies {a.dtype} and {b.dtype} with zero point {b.zero_point}; the array takes "
                         "int8, and a zero point in the first operand only")

@@ -132,7 +132,8 @@ def home(name: str, views: dict[str, View]) -> str:
 
 def find_pads(graph: Graph, views: dict[str, View], fixed: set[str], banks: int, word: int) -> dict[str, int]:
     """Bytes behind the rows of those buffers that need them: rows of one position whose words all lie in one or two of
-    the memory's banks, as a matrix of 3072 columns has them, would keep others from these banks. `fixed` ones have none.
+    the memory's banks, as a matrix of 3072 columns has them, would keep others from these banks. `fixed` ones have
+    none.
     """
     flat = {home(name, views) for name, view in views.items() if not view.same_rows}
     pads = {}

@@ -46,8 +46,9 @@ def plan_rotary(network: Network, tag: int, node: Rotary) -> NodePlan:
                 e, tag, out.name, block, [region for part in parts for region in part.regions(0, block.height)],
                 first > 0, **rows | {
                     "a": parts[0].address + 4 * first, "a_row": row, "a_pixel": 4 * n,
-                    "b": parts[1].address + 4 * first, "b_row": row, "b_pixel": 4 * n, "operands": 1, "in_type": isa.INT32, "out_type": TYPES[out.dtype],
-                    "height": block.height, "elems": half, "elems_last": half,
+                    "b": parts[1].address + 4 * first, "b_row": row, "b_pixel": 4 * n, "operands": 1,
+                    "in_type": isa.INT32, "out_type": TYPES[out.dtype], "height": block.height, "elems": half,
+                    "elems_last": half,
                     "params": scalars(e, [(0, node.multiplier[0]), (0, sign * node.multiplier[1])], node.shift),
                     "rounding": node.rounding, "low": node.low, "high": node.high, "zero_point": out.zero_point,
                     "c": target.at(block.y) + first * item_bytes(out), "c_pixel": n * item_bytes(out)})

@@ -53,7 +53,8 @@ def plan_softmax(network: Network, tag: int, node: Softmax) -> NodePlan:
             done = e.program.add(isa.SOFTMAX, [*source.regions(y, y + height), Region(e.pool(table), 1024)],
                                  target.regions(y, y + height), tag=tag, a=source.at(y), b=e.pool(table),
                                  c=target.at(y), rows=height * width, elems=out.shape[2],
-                                 a_row=_pitch(source, height, width), c_row=_pitch(target, height, width), **causal | clip)
+                                 a_row=_pitch(source, height, width), c_row=_pitch(target, height, width),
+                                 **causal | clip)
             e.wrote(done, out.name, Block(y, 0, height, width))
     return _planned(network, NodePlan(node, "softmax", node.output), tag, partial(emit))
 

@@ -6,7 +6,6 @@ allow is legal and a program that would hang the machine is found (`Deadlock`).
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
