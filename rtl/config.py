@@ -43,8 +43,6 @@ class Config:
     """Rows of int32 accumulators in each of the two halves."""
     vector_lanes: int = 16
     """Values that the vector unit takes a cycle."""
-    activation_products: int = 1
-    """1: the array also multiplies activations with activations, as attention does; its activations have 9 bits."""
     depthwise_lanes: int = -1
     """Multipliers of the depthwise unit: `cols` times a power of two (at most 8); 0: none. Left out: 4 times `cols`."""
     softmax_lanes: int = 4
@@ -105,10 +103,6 @@ class Config:
         if self.norm_lanes and not (_power_of_two(self.norm_lanes) and self.norm_lanes <= self.word_bytes // 2):
             raise ConfigError(f"norm_lanes must be 0 or a power of two up to half of word_bytes "
                               f"({self.word_bytes // 2}), not {self.norm_lanes}")
-        if self.activation_products not in (0, 1):
-            raise ConfigError(f"activation_products must be 0 or 1, not {self.activation_products}")
-        if self.activation_products and self.multiplier == "ice40":
-            raise ConfigError("activation_products must be 0 with the multiplier ice40: its products have 8 bits")
         row = self.banks * self.word_bytes
         if self.memory_bytes % row or not 2 * row <= self.memory_bytes <= 1 << ADDRESS_BITS:
             raise ConfigError(f"memory_bytes must be a multiple of banks x word_bytes ({row}) from {2 * row} to "
@@ -148,11 +142,6 @@ class Config:
     def macs(self) -> int:
         """Multipliers of the array: multiply-accumulates a cycle at best."""
         return self.rows * self.cols
-
-    @property
-    def activation_bits(self) -> int:
-        """Bits of an activation in the array."""
-        return 8 + self.activation_products
 
     @property
     def weight_tile_bytes(self) -> int:
