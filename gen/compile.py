@@ -118,14 +118,15 @@ def _search(search: Search, requests: Sequence[Request], missing: DoesNotFit | N
     lowest, goal = search.smallest(), requests[0].goal
     start = {"memory": lowest, "balanced": round((lowest * highest) ** 0.5)}.get(
         goal.optimise, highest - (missing.bytes if missing else 0))
-    return _best([partial(_first_fit, search, request, max(start, lowest), lowest) for request in requests], goal)
+    return _best([partial(_first_fit, search, request, max(start, lowest), lowest, by)
+                  for request in requests for by in (0, 1)], goal)
 
 
-def _first_fit(search: Search, request: Request, limit: int, lowest: int) -> Artefact:
-    """The fastest schedule of a search that fits, `DoesNotFit` where none does."""
+def _first_fit(search: Search, request: Request, limit: int, lowest: int, by: int) -> Artefact:
+    """The fastest schedule of a search that fits, by one of its estimates; `DoesNotFit` where none does."""
     tried: Stripes | None = None
     while True:
-        stripes = search.best(limit)
+        stripes = search.best(limit, by)
         assert stripes is not None
         if stripes != tried:
             try:

@@ -214,9 +214,10 @@ def _pages(s: Schedule, emitter: Emitter, packing: Packing | None) -> int:
     left = 0
     for one, row in emitter.moved_tiles:
         if one.unit == "pack":
-            known = one.known.get("unpack", 0)
-            order += [*unpacks[left:known], (one, row)]
-            left = max(left, known)
+            while left < len(unpacks) and unpacks[left][0].number < one.known.get("unpack", 0):
+                order.append(unpacks[left])
+                left += 1
+            order.append((one, row))
     tagged = [(one.values["tag"], row) for one, row in order]
     return int(pages_in_use(s.plans, tagged, sizes, s.network.config.page_bytes).max())
 

@@ -43,6 +43,17 @@ def estimate(s: Schedule) -> int:
     return int(max(free.values(), default=0))
 
 
+def work(s: Schedule) -> int:
+    """Cycles of a schedule if the array never waited for another unit, only for the port."""
+    config = s.network.config
+    moving = config.weight_tile_bytes / config.external_bytes if config.external_bytes else 0
+    total = 0.0
+    for piece in s.order:
+        rows = max(piece.block.height * piece.block.width, config.rows)
+        total += PIECE_CYCLES + piece.tiles * max(rows, moving) + piece.passes * rows
+    return int(total)
+
+
 def _cycles(s: Schedule, plan: NodePlan, piece: Piece, config: Config) -> float:
     """Of a piece's own arithmetic."""
     out, block, node = s.network.tensor(plan.output), piece.block, plan.node

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from systolith.gen.graph import Feed, Graph
 from systolith.rtl.config import Config
 
-from .estimate import estimate
+from .estimate import estimate, work
 from .memory import Buffer, lower_bound
 from .packing import Packing
 from .schedule import Stripes, schedule
@@ -38,11 +38,12 @@ class _Option:
     """Bytes of activations as they are while it is made."""
     pages: int
     """Bytes of pages in use at most."""
-    cycles: int
-    """Estimate."""
+    cycles: tuple[int, int]
+    """Two estimates: with waits of units for one another, and of the array's and the port's work alone."""
 
 
 _Structure = tuple[object, ...]
+_Needs = tuple[int, int, int, tuple[int, int]]
 _NUMBERS = {"name", "inputs", "output", "source", "multiplier", "shift", "low", "high", "epsilon", "centre",
             "table_set"}
 """Fields of operators that a schedule does not depend on; of arrays it depends on the shapes."""
@@ -78,7 +79,7 @@ class Search:
                 self._last[name] = index
         self._last |= dict.fromkeys(graph.outputs, len(graph.nodes))
         self._options: dict[int, list[_Option]] = {}
-        self._known: dict[_Structure, list[tuple[int, int, int, int]]] = {}
+        self._known: dict[_Structure, list[_Needs]] = {}
         """What segments need: transformers repeat theirs."""
         cuts = self._cuts()
         for end in cuts[1:]:
@@ -140,7 +141,7 @@ class Search:
             yield _Option(segment, stripes, beside + peak, pages, cycles)
 
     def _needs(self, part: Graph, kept: set[str], fixed: set[str], sizes: dict[str, NDArray[np.int64]],
-               longer: list[str]) -> Iterator[tuple[int, int, int, int]]:
+               longer: list[str]) -> Iterator[_Needs]:
         """(stripes, bytes of activations, bytes of pages, cycles) of a segment by itself, for each number of stripes.
 
         kept: tensors that stay until after it. sizes: of the streams whose pages count; longer: those that are read
@@ -156,11 +157,13 @@ class Search:
                 order = [(piece.node, piece.block.y) for piece in s.order]
                 pages = int(pages_in_use(s.plans, order, sizes, self.config.page_bytes, longer).max())
             yield (stripes, lower_bound(buffers, self.config.word_bytes)[0], pages * self.config.page_bytes,
-                   estimate(s))
+                   (estimate(s), work(s)))
 
-    def best(self, limit: int) -> Stripes | None:
-        """The cut with the fewest cycles that needs `limit` bytes at most, pages among them; None if there is none."""
-        found = [best for pages in self._budgets() if pages <= limit and (best := self._fastest(limit - pages, pages))]
+    def best(self, limit: int, by: int = 0) -> Stripes | None:
+        """The cut with the fewest cycles, by one of the two estimates, that needs `limit` bytes at most, pages among
+        them; None if there is none."""
+        found = [best for pages in self._budgets()
+                 if pages <= limit and (best := self._fastest(limit - pages, pages, by))]
         if not found:
             return None
         chosen = min(found, key=lambda item: item[0])[1]
@@ -185,11 +188,11 @@ class Search:
         sizes = sorted({o.pages for options in self._options.values() for o in options})
         return sizes[::max(1, len(sizes) // _BUDGETS)] + sizes[-1:]
 
-    def _fastest(self, limit: int, pages: int) -> tuple[int, list[_Option]] | None:
+    def _fastest(self, limit: int, pages: int, by: int) -> tuple[int, list[_Option]] | None:
         """The cut with the fewest cycles whose segments need `limit` bytes at most, and `pages` bytes of pages."""
         costs: dict[int, tuple[int, list[_Option]]] = {0: (0, [])}
         for end in self._ends[1:]:
-            found = [(costs[o.segment.start][0] + o.cycles, [*costs[o.segment.start][1], o])
+            found = [(costs[o.segment.start][0] + o.cycles[by], [*costs[o.segment.start][1], o])
                      for o in self._options[end]
                      if o.peak <= limit and o.pages <= pages and o.segment.start in costs]
             if found:
