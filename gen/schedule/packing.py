@@ -64,15 +64,19 @@ class Packing:
 
     def best(self, name: str) -> Tiling:
         """Rows that need the least memory, with those of a tile that lie in memory twice: to be packed, unpacked. For
-        pages outside, as many as a tile can have."""
+        `whole_stripes`, as many as a tile can have."""
         tensor = self.graph.tensors[name]
         row = tensor.shape[1] * tensor.channel_bytes
         most = min(MOST_ROWS, tensor.shape[0])
         heights = [rows for rows in range(1, most + 1) if tile_columns(tensor, rows) and rows & (rows - 1) == 0]
-        if self.outside:
+        if self.whole_stripes(name):
             return self.tiling(name, heights[-1])
         return min((self.tiling(name, rows) for rows in heights),
                    key=lambda t: int(t.bytes.sum(1).max()) + 2 * t.rows * row)
+
+    def whole_stripes(self, name: str) -> bool:
+        """Whether one instruction moves what a stripe makes: of a sequence outside, whose rows are small."""
+        return self.outside and self.graph.tensors[name].shape[1] == 1
 
     def _of(self, name: str) -> NDArray[np.uint8]:
         if not self._values:

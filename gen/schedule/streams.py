@@ -80,13 +80,14 @@ class Crossings:
         for new in (stream_of(name), output):
             tensors[new] = replace(self.graph.tensors[name], name=new)
         return Unpack(f"unpack {name}", (stream_of(name),), output, (tiling.rows, tiling.columns),
-                      tiling.centre - 128, tiling.table_set, self.readers[name].index(number), self.packing.outside)
+                      tiling.centre - 128, tiling.table_set, self.readers[name].index(number), self.packing.whole_stripes(name))
 
     def _pack(self, name: str, tensors: dict[str, Tensor]) -> Pack:
         tiling = self.packing.best(name)
         tensors[stream_of(name)] = replace(self.graph.tensors[name], name=stream_of(name))
         return Pack(f"pack {name}", (name,), stream_of(name), (tiling.rows, tiling.columns), tiling.centre - 128,
-                    tiling.table_set, len(self.readers[name]), self.packing.raw, self.packing.outside)
+                    tiling.table_set, len(self.readers[name]), self.packing.raw,
+                    self.packing.whole_stripes(name))
 
 
 def insert_streams(graph: Graph, segments: list[range], packing: Packing) -> tuple[Graph, list[range]]:
