@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from systolith.gen.graph import MatMul
 from systolith.gen.schedule.memory import place
 from systolith.gen.schedule.schedule import Schedule
 from systolith.gen.schedule.streams import stream_numbers
 from systolith.rtl.config import Config
 
+from .places import home
 from .plan import Layout, constants
 
 
@@ -36,6 +38,19 @@ def _image(s: Schedule, config: Config) -> Image:
     return Image(bytes(raw), weights, kept)
 
 
+def _read_past(s: Schedule) -> dict[str, int]:
+    """Bytes behind buffers that are read, though they count for nothing: products of two activations take the second
+    one's rows as whole tiles of weights."""
+    network, found = s.network, dict[str, int]()
+    for node in network.graph.nodes:
+        if isinstance(node, MatMul):
+            tensor, owner = network.tensor(node.inputs[1]), home(node.inputs[1], network.views)
+            whole, tile = network.tensor(owner), network.config.cols if node.transposed else network.config.rows
+            row = max(each.bytes // each.shape[0] for each in (whole, tensor)) + network.pads.get(owner, 0)
+            found[owner] = max(found.get(owner, 0), -tensor.shape[0] % tile * row)
+    return found
+
+
 class MemoryMap:
     """Where everything of a schedule lies, for any size of the program.
 
@@ -48,7 +63,9 @@ class MemoryMap:
         self.ring_tiles = ring_tiles if config.external_bytes else 0
         self.image = _image(s, config)
         self.activations = s.activations()
-        self._offsets, self._height = place(self.activations, config.word_bytes)
+        self._offsets, height = place(self.activations, config.word_bytes)
+        ends = {buffer.name: self._offsets[buffer.name] + buffer.size for buffer in self.activations}
+        self._height = max(height, *(ends[name] + more for name, more in _read_past(s).items() if name in ends), 0)
         self._constant_offsets, self._constant_height = place(s.constants(), config.word_bytes)
         self.page_limit = 0
         """Pages of streams."""

@@ -17,6 +17,8 @@ STREAMS_FROM, STREAM_ROWS = 1 << 32, 1 << 16
 """Addresses behind all others that stand for rows of streams."""
 _AT_ONCE = 2
 """Waits of an instruction, and signals."""
+_BEHIND = "behind"
+"""Idle instructions of the vector unit, as those who take a semaphore of their own."""
 _RUNS_AHEAD = frozenset({"vector", "depthwise", "softmax", "norm"})
 """Units that start an instruction before the results of the one before it are in memory."""
 
@@ -48,7 +50,7 @@ class HostRow:
 
 @dataclass(eq=False)
 class Issued:
-    """An instruction in the program."""
+    """An instruction in the program, with two waits at most where it is not the vector unit's or the host's."""
 
     kind: InstructionType | None
     """None: something that the host does."""
@@ -63,6 +65,8 @@ class Issued:
     waits: list["Issued"] = field(default_factory=list)
     signals: list[str] = field(default_factory=list)
     """Units that wait for this one."""
+    idle: bool = False
+    """One of the vector unit that only waits, for another unit's instruction behind it."""
 
     def clip(self) -> dict[str, int]:
         """The fields that clip it, for the instruction that takes what it makes."""
@@ -132,9 +136,27 @@ class Program:
         if unit != "unpack":  # which works on several tiles at once; others' writes follow all that they did before
             needs.pop(unit, None)
         self._wait(new, needs)
+        if unit not in ("vector", HOST) and len(new.waits) > _AT_ONCE:
+            self._wait_ahead(new)
         line.append(new)
         self.issued.append(new)
         return new
+
+    def _wait_ahead(self, new: Issued) -> None:
+        """Leaves all waits but one to an idle instruction of the vector unit before it, which is then the other. That
+        one is an instruction like others, with what the vector unit knows: semaphores are taken in the order in which
+        they are given."""
+        line, first = self._units["vector"], next(one for one in new.waits if one.unit != "vector")
+        idle = Issued(isa.VECTOR, {"tag": new.values.get("tag", 0)}, "vector", len(line), new.at,
+                      dict(line[-1].known) if line else {}, idle=True)
+        self._wait(idle, {one.unit: one.number for one in new.waits if one.unit != "vector" and one is not first})
+        if idle.waits:
+            line.append(idle)
+            self.issued.append(idle)
+            new.at += 1
+        new.waits = [first, line[-1]]
+        _merge(new.known, line[-1].known)
+        new.known["vector"] = line[-1].number + 1
 
     def _wait(self, new: Issued, needs: dict[str, int]) -> None:
         """Waits for instructions `needs` of each unit, but for what is known."""
@@ -152,8 +174,8 @@ class Program:
                      ) -> tuple[list[Instruction], dict[Issued, int]]:
         """The whole program with its waits and signals, after `start`, up to END; and each one's number in its unit.
 
-        An instruction has two waits and two signals; where it needs more, idle ones of the vector unit go before and
-        after it, which write a byte at `scratch`. most: semaphores of the machine. first: of those that it may use.
+        An instruction has two signals; where it needs more, idle ones of the vector unit go after it. These write a
+        byte at `scratch`. most: semaphores of the machine. first: of those that it may use.
         """
         semaphores: dict[tuple[str, str], int] = {}
 
@@ -161,15 +183,13 @@ class Program:
             return semaphores.setdefault((giver, taker), first + len(semaphores))
 
         for one in self.issued:
+            one.signals.clear()
             for other in one.waits:
                 other.signals.append(one.unit)
                 semaphore(other.unit, one.unit)
         for one in self.issued:
-            if one.kind is not None and one.unit != "vector":
-                if len(one.waits) > _AT_ONCE:
-                    semaphore("vector", one.unit)
-                if len(one.signals) > _AT_ONCE:
-                    semaphore(one.unit, "vector")
+            if one.kind is not None and one.unit != "vector" and len(one.signals) > _AT_ONCE:
+                semaphore(one.unit, _BEHIND)
         if first - 1 + len(semaphores) >= most:
             raise UserError(f"the program needs {first - 1 + len(semaphores)} semaphores; the machine has "
                             f"{most - 1}")
@@ -190,22 +210,17 @@ class Program:
                 continue
             waits = [semaphores[other.unit, one.unit] for other in one.waits]
             signals = [semaphores[one.unit, unit] for unit in one.signals]
-            before, after = waits[_AT_ONCE:], signals[_AT_ONCE:]
-            if one.unit == "vector":
-                ahead, behind = _pairs("wait", before), _pairs("signal", after)
-            else:  # an idle instruction takes what is too much, and gives this one leave; and the other way round
-                before, after = (some and [all_[1], *some] for some, all_ in ((before, waits), (after, signals)))
-                ahead, behind = _pairs("wait", before), _pairs("signal", after)
-                if before:
-                    waits[1] = ahead[-1]["signal0"] = semaphores["vector", one.unit]
-                    ahead[-1]["signal0_count"] = 1
-                if after:
-                    signals[1] = behind[0]["wait0"] = semaphores[one.unit, "vector"]
-                    behind[0]["wait0_count"] = 1
+            ahead, after = _pairs("wait", waits[_AT_ONCE:]), signals[_AT_ONCE:]
+            if one.unit != "vector" and after:  # an idle instruction gives what is too much
+                after = [signals[1], *after]
+                signals[1] = semaphores[one.unit, _BEHIND]
+            behind = _pairs("signal", after)
+            if one.unit != "vector" and behind:
+                behind[0] |= _fields("wait", signals[1:2])
             out += [_idle(one, fields, scratch) for fields in ahead]
             counts["vector"] += len(ahead)
-            out.append(one.kind(**one.values, **_fields("wait", waits[:_AT_ONCE]),
-                                **_fields("signal", signals[:_AT_ONCE])))
+            fields = _fields("wait", waits[:_AT_ONCE]) | _fields("signal", signals[:_AT_ONCE])
+            out.append(_idle(one, fields, scratch) if one.idle else one.kind(**one.values, **fields))
             numbers[one] = counts[one.unit]
             counts[one.unit] += 1
             out += [_idle(one, fields, scratch) for fields in behind]

@@ -113,8 +113,9 @@ def _input(graph: Graph, name: str, array: Array, *, batch: bool) -> Array:
     if array.dtype == np.uint8 and name in graph.convention.unsigned:
         array = (array ^ 0x80).view(np.int8)
     entries = graph.entries().get(name)
-    if entries is not None and array.dtype.kind in "iu":
-        array = _numbers(name, array, entries).astype(kind)
+    if entries is not None and array.dtype.kind in "iuf":
+        array = _numbers(name, array, entries)
+        array = array if array.dtype.kind == "f" else array.astype(kind)
     integers = array.dtype == kind
     if not integers and array.dtype.kind != "f":
         # pixels of 0 to 255, say, are real values, not the network's integers
