@@ -73,7 +73,7 @@ from .graph import (
     Transpose,
     TransposedConv2D,
 )
-from .passes.shorten import float_shortened, tokens_of
+from .passes.shorten import as_long
 from .scales import Range, activation_scale, ranges_of, symmetric_scale, tensors_of
 from .tables import real_of, rounded_table, softmax_table
 
@@ -124,17 +124,11 @@ def calibrate(graph: FloatGraph, samples: Iterable[Sample], *, histogram: bool =
     for sample in samples:
         with np.errstate(over="ignore", invalid="ignore"):  # `observe` looks at every tensor
             inputs = {name: np.asarray(sample[name], np.float32) for name in graph.inputs}
-            float_execute(_as_long(graph, inputs), inputs, observe)
+            float_execute(as_long(graph, inputs), inputs, observe)
         count += 1
     if not count:
         raise UserError("the calibration data holds no sample; give some typical inputs (100 are plenty)")
     return observers
-
-
-def _as_long(graph: FloatGraph, sample: Sample) -> FloatGraph:
-    """The graph for as many tokens as the sample has."""
-    rows = max(sample[name].shape[-3] for name in graph.inputs)
-    return float_shortened(graph, rows) if graph.mask and rows != tokens_of(graph) else graph
 
 
 NEGLIGIBLE = 1e-9

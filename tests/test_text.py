@@ -3,6 +3,7 @@
 import functools
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 from systolith.gen import cli
 from systolith.gen.compile import compile_graph
 from systolith.gen.errors import UserError
-from systolith.gen.float_graph import FloatGraph, FloatSoftmax, float_execute
+from systolith.gen.float_graph import FloatConv, FloatGraph, FloatNorm, FloatSoftmax, float_execute
 from systolith.gen.graph import Constant, Embedding, Graph, Norm
 from systolith.gen.passes import run_passes
 from systolith.gen.passes.shorten import float_shortened, shortened
+from systolith.gen.passes.smooth import smooth
 from systolith.gen.presets import preset
 from systolith.gen.quantize import calibrate, quantise
-from systolith.gen.run import Session
+from systolith.gen.run import Difference, Session
 from systolith.gen.samples import sequence_length
 from systolith.gen.text import trained
 from systolith.gen.text.accuracy import compared
@@ -173,6 +175,9 @@ def test_a_session_of_a_shorter_sequence_compares() -> None:
     first = session.compared
     session.infer({"input_ids": numbers(T)}, length=4)
     assert first > 10 and session.compared == 2 * first
+    session._shorter[4].difference = Difference("y", (0, 0, 0), 1, 2)
+    session.infer({"input_ids": numbers(T)}, length=4)
+    assert session.difference == session._shorter[4].difference
     with pytest.raises(UserError, match="a sequence of 13 tokens"):
         session.infer({"input_ids": numbers(13)}, length=13)
 
@@ -190,6 +195,10 @@ def test_what_the_encoder_is() -> None:
 def test_a_mean_that_nothing_norms_is_refused() -> None:
     with pytest.raises(UserError, match="y.mean is the mean of the valid tokens, .* up to a factor only"):
         quantise(encoder(normed=False), [{"input_ids": numbers(T)}])
+    rough = replace(encoder(), nodes=tuple(
+        replace(node, epsilon=1e-5) if node.output == "y" else node for node in encoder().nodes))
+    with pytest.raises(UserError, match="epsilon of at most 1e-09"):
+        quantise(rough, [{"input_ids": numbers(T)}])
 
 
 def test_agreement() -> None:
@@ -203,6 +212,12 @@ def test_agreement() -> None:
     worse = compared(other, real)
     assert worse.agreement < 1 and worse.lowest == pytest.approx(real[0] @ real[1]) and worse.mean > worse.lowest
     assert "4 sentences: cosine to float" in str(worse)
+    turned = real * [1, 0.2, 5]
+    turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+    nearest = [[max((i for i in range(4) if i != j), key=lambda i: each[i] @ each[j]) for j in range(4)]
+               for each in (real, turned)]
+    same_nearest = sum(a == b for a, b in zip(*nearest, strict=True))
+    assert 0 < same_nearest < 4 and compared(turned, real).agreement == same_nearest / 4
 
 
 def test_the_zoo_knows_it() -> None:
@@ -227,3 +242,48 @@ def test_what_the_command_refuses(arguments: tuple[str, ...], says: str, monkeyp
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2 and says in capsys.readouterr().err
+
+
+def uneven() -> FloatGraph:
+    """The small encoder, but the channels of its norms differ up to a hundredfold."""
+    graph = encoder()
+    sizes = np.exp(np.random.default_rng(2).normal(0, 1.2, 64)).astype(np.float32)
+    return replace(graph, nodes=tuple(
+        replace(node, gamma=node.gamma * sizes, beta=node.beta * sizes) if isinstance(node, FloatNorm) and not node.rms
+        else replace(node, weights=node.weights / sizes) if isinstance(node, FloatConv) and node.weights.shape[3] == 64
+        and not node.name.endswith("attention.output") else node for node in graph.nodes))
+
+
+def test_smooth_norms() -> None:
+    """The same in real numbers, nearer to them in integers; what is added keeps its channels."""
+    graph, samples = uneven(), [{"input_ids": numbers(count, count)} for count in (5, T, 8, 3)]
+    even = smooth(graph, samples)
+    even.check()
+    x = {"input_ids": numbers(T, 20).astype(np.float64)}
+    real = float_execute(graph, x)["y"].ravel()
+    assert float_execute(even, x)["y"].ravel() == pytest.approx(real, abs=1e-6)
+    made = {node.output: node for node in even.nodes}
+    assert made["layer.attention.query"].inputs == ("embeddings.LayerNorm:even",)
+    assert made["layer.intermediate"].inputs == ("layer.attention.LayerNorm:even",)
+    assert "embeddings.LayerNorm" in made["layer.attention.sum"].inputs
+    assert "layer.LayerNorm:even" not in made  # no convolution reads the last one
+    seen = calibrate(even, samples)
+    assert seen["embeddings.LayerNorm:even"].high < seen["embeddings.LayerNorm"].high / 3
+    cosine = []
+    for each in (graph, even):
+        core = quantise(each, samples)
+        y = dequantise(execute(core, {"input_ids": x["input_ids"].astype(np.int32)})["y"], core.tensors["y"]).ravel()
+        cosine.append(float(y @ real / np.linalg.norm(y) / np.linalg.norm(real)))
+    assert 1 - cosine[1] < (1 - cosine[0]) / 2, cosine
+
+
+def test_a_norm_that_only_convolutions_read_is_replaced() -> None:
+    b = FloatBuilder("pre", Seeded(1))
+    x = b.input("x", (T, 1, 32), (1, T, 32))
+    y = b.norm(x, "norm", 1e-5)
+    graph = b.graph({b.add(b.linear(y, 32, "a"), b.linear(y, 32, "b"), "sum"): (1, T, 32)})
+    samples = [{"x": np.random.default_rng(1).standard_normal((T, 1, 32))}]
+    even = smooth(graph, samples)
+    assert [node.name for node in even.nodes] == ["norm:even", "a", "b", "sum"]
+    before, after = (float_execute(each, samples[0])["sum"] for each in (graph, even))
+    assert np.allclose(before, after, atol=1e-5)

@@ -8,9 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from systolith.gen.compile import compile_graph
+from systolith.gen.emit import link, plan
 from systolith.gen.errors import UserError
 from systolith.gen.float_graph import FloatGraph, float_execute
-from systolith.gen.graph import Constant, Embedding, Graph, MatMul, Norm, Slice, Softmax
+from systolith.gen.graph import Constant, Embedding, Graph, MatMul, Norm, Slice, Softmax, Tensor
 from systolith.gen.passes import run_passes
 from systolith.gen.passes.shorten import shortened
 from systolith.gen.presets import preset
@@ -18,6 +19,7 @@ from systolith.gen.quantize import quantise
 from systolith.gen.run import Session
 from systolith.gen.zoo import ZOO, from_name
 from systolith.gen.zoo.bert import embeddings, layer
+from systolith.gen.zoo.builder import Builder
 from systolith.gen.zoo.float_builder import Attention, FloatBuilder
 from systolith.gen.zoo.network import macs, parameters
 from systolith.gen.zoo.transformer import Transformer, samples
@@ -28,6 +30,8 @@ from systolith.sim.model.session import timing_of
 
 Array = NDArray[Any]
 NAMES = [name for name, network in ZOO.items() if isinstance(network, Transformer)]
+COMMON = 0.7
+"""Part of the tokens' variance that all have in common, at most."""
 SMALL = {"roberta-layer": 16, "vit-tiny": 64, "decoder-block": 16}
 """Sizes that are quick; roberta-base has 163 million parameters at any."""
 PUBLISHED = {  # MACs; parameters as published, but for what the comments say; outputs
@@ -153,6 +157,17 @@ def test_an_encoder_with_words_and_a_mask() -> None:
     assert session.difference is None
 
 
+def test_tokens_stay_different_over_many_layers() -> None:
+    """What they have in common does not pile up until every attention is flat."""
+    b = FloatBuilder("deep", Seeded(1))
+    x = embeddings(b, 64, words=300, positions=100, skipped=2, types=1, channels=192, epsilon=1e-5)
+    for number in range(12):
+        x = layer(b, x, f"encoder.layer.{number}", Attention(3), 768, 1e-5)
+    ids = np.random.default_rng(0).integers(300, size=(64, 1, 1)).astype(np.float32)
+    y = float_execute(b.graph({x: (1, 64, 192)}), {"input_ids": ids})[x]
+    assert y.mean(axis=0).var() / y.var() < COMMON
+
+
 def test_positions_are_taken_behind_the_padding() -> None:
     fixed = next(node for node in masked(6).nodes if node.output == "embeddings.positions")
     seeded = Seeded(3)
@@ -181,3 +196,14 @@ def test_constants_do_not_come_behind_weights_that_wait() -> None:
     before there is room in it, nothing moves."""
     artefact = compile_graph(ZOO["decoder-block"](64), preset("edge").replace(memory_bytes=1 << 18))
     assert timing_of(artefact).cycles > macs(artefact.graph) / 256
+
+
+def test_no_more_waits_behind_weights_than_the_movers_queue_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers whose weights take three instructions each, as one of 50265 words has them."""
+    monkeypatch.setattr(plan, "MOST_BLOCKS", 100)
+    monkeypatch.setattr(link, "MOST_BLOCKS", 100)
+    b = Builder("deep", Tensor("input", (1, 1, 256)), sample=(2, 1, 1, 256))
+    x = "input"
+    for _ in range(5):
+        x = b.dense(x, 256)
+    assert timing_of(compile_graph(b.graph(x), preset("edge"))).cycles > 5 * 256

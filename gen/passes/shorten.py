@@ -1,7 +1,11 @@
 """The network for fewer tokens than it was compiled for: what a machine computes when its length register says so."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from systolith.gen.errors import UserError
 from systolith.gen.float_graph import (
@@ -87,3 +91,9 @@ def float_shortened(graph: FloatGraph, length: int) -> FloatGraph:
         shapes[node.output] = shape
         nodes.append(node)
     return replace(graph, shapes=shapes, nodes=tuple(nodes))
+
+
+def as_long(graph: FloatGraph, sample: Mapping[str, NDArray[Any]]) -> FloatGraph:
+    """The graph for as many tokens as the sample has, where it takes a mask."""
+    rows = max(sample[name].shape[-3] for name in graph.inputs)
+    return float_shortened(graph, rows) if graph.mask and rows != tokens_of(graph) else graph

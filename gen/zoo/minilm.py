@@ -13,6 +13,7 @@ from systolith.gen.errors import UserError
 from systolith.gen.float_graph import FloatGraph
 from systolith.gen.graph import Graph
 from systolith.gen.passes import run_passes
+from systolith.gen.passes.smooth import smooth
 from systolith.gen.quantize import Sample, quantise
 
 from .bert import embeddings, layer
@@ -36,7 +37,8 @@ class MiniLM(Network):
 
     def __call__(self, size: int | None = None, seed: int = 1) -> Graph:
         graph = run_passes(self.float_graph(size), verify=False)  # the tests do it, with fewer layers
-        return quantise(graph, calibration(size or TOKENS))
+        samples = list(calibration(size or TOKENS))
+        return quantise(smooth(graph, samples), samples, least_error=True)
 
     def float_graph(self, size: int | None = None) -> FloatGraph:
         """The network before it is quantised."""
