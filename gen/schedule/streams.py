@@ -80,7 +80,8 @@ class Crossings:
         for new in (stream_of(name), output):
             tensors[new] = replace(self.graph.tensors[name], name=new)
         return Unpack(f"unpack {name}", (stream_of(name),), output, (tiling.rows, tiling.columns),
-                      tiling.centre - 128, tiling.table_set, self.readers[name].index(number), self.packing.whole_stripes(name))
+                      tiling.centre - 128, tiling.table_set, self.readers[name].index(number),
+                      self.packing.whole_stripes(name))
 
     def _pack(self, name: str, tensors: dict[str, Tensor]) -> Pack:
         tiling = self.packing.best(name)
