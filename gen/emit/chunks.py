@@ -53,6 +53,12 @@ class Chunks:
 
     loader: list[int]
     words: list[list[int]]
+    brought: list[int]
+    """How many of the program's MOVE_INs come before each one that brings a chunk."""
+
+    def number(self, own: int) -> int:
+        """Of a MOVE_IN within the mover's instructions; `own`: within those of the program itself."""
+        return own + sum(before <= own for before in self.brought)
 
 
 def cut(pieces: Sequence[Sequence[Instruction]], buffers: Buffers, ring_tiles: int, slots: int) -> Chunks | None:
@@ -72,11 +78,12 @@ def cut(pieces: Sequence[Sequence[Instruction]], buffers: Buffers, ring_tiles: i
                             for piece in pieces)]
     read = [0, *accumulate(sum(i.tiles * i.ky * i.kx * i.kc for i in piece
                                if i.kind is isa.ARRAY and i.ready == WEIGHT_READY) for piece in pieces)]
-    assembler, chunks, first = Assembler(slots), Chunks([], []), 0
+    assembler, chunks, first = Assembler(slots), Chunks([], [], [0]), 0
     chunks.loader.extend(assembler.words([buffers.bring(0, pieces[0][-1].tag), *buffers.go(0)]))
     while (rest := _fill(assembler.copy(), pieces[first:], buffers.size)) is None:
         number = len(chunks.words) + 1
         bring = [buffers.bring(number, pieces[first][-1].tag)]
+        chunks.brought.append(sum(i.kind is isa.MOVE_IN for piece in pieces[:first + 1] for i in piece))
         words, end = assembler.words([*pieces[first], *bring]), first + 1
         while end < len(pieces) - 1:
             trial = assembler.copy()

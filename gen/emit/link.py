@@ -143,6 +143,7 @@ def _in_chunks(s: Schedule, memory_map: MemoryMap, below: int) -> _Linked | None
         elif len(chunks.words) * size > outside:  # what lies behind them moves
             outside = len(chunks.words) * size
         else:
+            numbers = {one: chunks.number(own) if one.unit == "move_in" else own for one, own in numbers.items()}
             return _Linked(layout, sizes, emitter, numbers, chunks.loader, chunks.words, buffers)
     return None
 
