@@ -10,8 +10,9 @@ from systolith.sim.golden.execute import execute, random_inputs
 from . import PassError
 from .constant_channels import constant_channels
 from .merge_heads import merge_heads
+from .split_channels import split_channels
 
-INTEGER_PASSES: tuple[Callable[[Graph], Graph], ...] = (merge_heads, constant_channels)
+INTEGER_PASSES: tuple[Callable[[Graph], Graph], ...] = (merge_heads, constant_channels, split_channels)
 
 
 def run_integer_passes(graph: Graph) -> Graph:
