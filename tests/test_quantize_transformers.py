@@ -1,4 +1,4 @@
-"""Quantisation of transformers: which tensors are int16, copies of another type, scales, and how near it is to float."""
+"""Quantisation of transformers: which tensors are int16, copies of another type, scales, how near it is to float."""
 
 from collections import Counter
 
@@ -119,7 +119,8 @@ def test_scales_of_transformers(name: str) -> None:
     for each in seconds & set(core.tensors):
         scale = pytest.approx(largest[each] / 127, rel=1e-4)
         # the ViT's keys and values are parts of a tensor that shares their scale
-        assert core.tensors[each].scale > largest[each] / 127 if name == "vit" else core.tensors[each].scale == scale
+        own = core.tensors[each].scale
+        assert own > 0.9999 * largest[each] / 127 if name == "vit" else own == scale
     for each in wide(core) & set(largest):
         assert core.tensors[each].scale >= largest[each] / 32767 * 0.9999
     firsts = {node.inputs[0] for node in core.nodes if isinstance(node, MatMul)} - seconds
