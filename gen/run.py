@@ -49,7 +49,8 @@ def first_difference(part: Written, whole: Array, found: Array) -> Difference | 
 def _read(memory: Array, artefact: Artefact, part: Written) -> Array:
     """A part of a tensor out of the memory."""
     place, kind = artefact.places[part.tensor], np.dtype(DTYPES[artefact.graph.tensors[part.tensor].dtype])
-    at = np.array([place.at(y) for y in part.rows])[:, None, None] + np.array(part.positions)[:, None] * place.pixel
+    rows, positions = np.array([place.at(y) for y in part.rows], np.int64), np.array(part.positions, np.int64)
+    at = rows[:, None, None] + positions[:, None] * place.pixel
     first, count = part.channels.start * kind.itemsize, len(part.channels) * kind.itemsize
     return memory[at + first + np.arange(count)].view(kind)
 
@@ -119,8 +120,8 @@ class Session:
         outputs of tokens have as many."""
         graph, config = self.artefact.graph, self.artefact.config
         tokens = tokens_of(graph) if length is not None else 0
+        short = graph if length is None or length == tokens else shortened(graph, length)
         length = 0 if length is None or length == tokens else length  # as the register LENGTH has it
-        short = shortened(graph, length) if length else graph
         if length and self.engine != "golden" and not config.clips:
             raise UserError(f"{config.name} has no length register; set softmax_lanes=4 and norm_lanes=4")
         golden = {}
