@@ -120,9 +120,9 @@ def test_a_damaged_file_says_so(tmp_path):
 
 
 def test_what_does_not_fit_says_by_how_much():
-    with pytest.raises(UserError, match=r"needs \d+ bytes and edge has 49152: \d+ bytes too many "
+    with pytest.raises(UserError, match=r"needs \d+ bytes and edge has 40960: \d+ bytes too many "
                                         r".*largest at conv_\d+: \S+ 32x32x\d+"):
-        compile_graph(resnet8(), preset("edge").replace(memory_bytes=49152), ring_tiles=128)
+        compile_graph(resnet8(), preset("edge").replace(memory_bytes=40960), ring_tiles=128)
 
 
 def test_a_program_that_hangs_is_found():
@@ -143,8 +143,8 @@ def test_what_does_not_fit_is_cut_finer():
     session = Session(small, "machine", check=True)
     session.infer(random_inputs(small.graph))
     assert session.difference is None
-    with pytest.raises(UserError, match=r"needs \d+ bytes and may use 20000: \d+ bytes too many"):
-        compile_graph(graph, preset("edge"), Goal(memory=20_000))
+    with pytest.raises(UserError, match=r"needs \d+ bytes and may use 16000: \d+ bytes too many"):
+        compile_graph(graph, preset("edge"), Goal(memory=16_000))
     with pytest.raises(UserError, match="--optimise must be one of cycles, memory, balanced, not 'speed'"):
         Goal("speed")
     with pytest.raises(UserError, match="--memory must be a number of bytes"):
