@@ -171,7 +171,6 @@ def test_leave_given_behind_takes_nothing_that_others_need() -> None:
 
 
 def test_a_piece_starts_with_its_idle_instructions() -> None:
-    written = spread(["norm", "depthwise", "softmax"], "vector")
     written.program.mark()
     written.add("array", [Region(0, 12)], [])
     written.program.mark()
