@@ -29,6 +29,7 @@ from tests.random_graphs import RandomGraph
 from tests.test_compile import SMALL
 from tests.test_pages import PAGED
 from tests.test_rtl_machine import CONFIG
+from tests.transformer_networks import model
 
 EDGE = preset("edge")
 BUFFERS = Buffers(96, 4096, 512)
@@ -298,3 +299,13 @@ def test_chunks_are_in_the_order_of_execution(chunked: Callable[[int], None]) ->
         raw = b"".join(word.to_bytes(4, "little") for word in artefact.program[start:end])
         assert artefact.external[at:at + len(raw)] == raw
         assert not any(artefact.external[at + len(raw):at + artefact.parts.stride])
+
+
+@pytest.mark.parametrize("length", [None, 5])
+def test_a_transformer_of_words(length: int | None) -> None:
+    """Words by number, a mask, products, softmax and norms on the Verilog of `edge`, in chunks or whole."""
+    graph = model("words")
+    session = Session(compile_graph(graph, EDGE, Goal("memory")), "verilator", check=True)
+    session.infer(random_inputs(graph, 1), length)
+    assert session.difference is None
+    session.close()

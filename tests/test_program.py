@@ -158,6 +158,30 @@ def test_a_wait_in_advance_takes_nothing_that_others_need() -> None:
             interpret(written, random.Random(seed), favourite)
 
 
+def test_leave_given_behind_takes_nothing_that_others_need() -> None:
+    """A norm for which three units wait, between another one and the vector instruction that waits for that."""
+    written = Written()
+    written.add("norm", [], [Region(0, 4)])
+    written.add("norm", [], [Region(4, 4)])
+    for unit in ("array", "softmax", "depthwise"):
+        written.add(unit, [Region(4, 4)], [])
+    written.add("vector", [Region(0, 4)], [])
+    for seed in range(40):
+        interpret(written, random.Random(seed), "vector" if seed % 2 else "")
+
+
+def test_a_piece_starts_with_its_idle_instructions() -> None:
+    written = Written()
+    for at, unit in enumerate(("norm", "depthwise", "softmax")):
+        written.add(unit, [], [Region(4 * at, 4)])
+    written.program.mark()
+    written.add("array", [Region(0, 12)], [])
+    written.program.mark()
+    written.add("array", [], [])
+    names = [one.kind.name for one in written.made()[0]]
+    assert names[3:] == ["VECTOR", "ARRAY", "ARRAY", "END"] and written.program.starts == [3, 5]
+
+
 def test_the_machine_runs_them() -> None:
     """A move takes what three units have made, and what it brings three units read."""
     program, zero = Program(), Region(1 << 15, 64)
