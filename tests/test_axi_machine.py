@@ -4,7 +4,7 @@ from systolith.gen.hardware import write_machine
 from systolith.gen.presets import preset
 from systolith.rtl import isa
 from systolith.rtl.axi_machine import AxiMachine
-from systolith.rtl.register_map import BY_NAME, IDENTIFICATION, MEMORY_AT
+from systolith.rtl.register_map import BY_NAME, IDENTIFICATION, MEMORY_AT, SEMAPHORES_AT
 from tests.streams import simulate
 
 CONFIG = preset("nano").replace(memory_bytes=4096, accumulator_rows=16, multiplier="generic")
@@ -56,7 +56,7 @@ def test_a_manager_runs_a_program():
                 break
         else:
             raise AssertionError("the program does not end")
-        assert await read(ctx, 0x200 + 4 * 3) == 7
+        assert await read(ctx, SEMAPHORES_AT + 4 * 3) == 7
 
     simulate(dut, manager)
 

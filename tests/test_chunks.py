@@ -1,5 +1,6 @@
 """Programs in chunks: how they are cut, and that they compute the same, run after run, on every engine."""
 
+import os
 import random
 from collections.abc import Callable
 from itertools import pairwise
@@ -245,6 +246,7 @@ def test_the_machine_takes_no_longer(chunked: Callable[[int], None]) -> None:
     assert first < 1.01 * _check(whole, "verilator")[0]
 
 
+@pytest.mark.skipif("SYSTOLITH_SLOW" not in os.environ, reason="takes minutes: set SYSTOLITH_SLOW=1")
 def test_icarus_runs_them_too(chunked: Callable[[int], None]) -> None:
     chunked(384)
     artefact = compile_graph(RandomGraph(3).graph(10), CONFIG)

@@ -1,6 +1,7 @@
 """A program for sequences of 20 tokens, run on shorter ones: Verilog against instruction model and cycle model."""
 
 import dataclasses
+import os
 from functools import cache
 
 import numpy as np
@@ -141,6 +142,7 @@ def test_verilog() -> None:
     rtl.close()
 
 
+@pytest.mark.skipif("SYSTOLITH_SLOW" not in os.environ, reason="takes minutes: set SYSTOLITH_SLOW=1")
 def test_icarus() -> None:
     """The same bytes and cycles there; little of the memory, for it is slow."""
     short = _artefact()

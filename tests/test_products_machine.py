@@ -120,7 +120,7 @@ def test_machines_without(bit: str) -> None:
     config = CONFIG.replace(activation_products=0)
     artefact = _artefact(isa.ARRAY(**SCORE.values | {"strided": 0, "centred": 0, bit: 1}), config=config)
     for run in (Machine(config, artefact.memory).run, lambda: predict(config, artefact.memory)):
-        with pytest.raises(MachineError, match="ILLEGAL_OPERAND: ARRAY strided or centred on a machine without"):
+        with pytest.raises(MachineError, match="ILLEGAL_OPERAND: ARRAY strided, centred or transposed on"):
             run()
     rtl = RtlSession(artefact, "verilator")
     with pytest.raises(MachineStopped, match="ILLEGAL_OPERAND"):

@@ -212,7 +212,7 @@ def test_the_map_is_sound() -> None:
 
 @pytest.mark.parametrize("change, message", [
     ({"word_bytes": 2}, "word_bytes must be a power of two from 4 on, not 2"),
-    ({"counters": []}, "there must be 1 to 64 counters, not 0"),
+    ({"counters": []}, "there must be 1 to 128 counters, not 0"),
     ({"config_hash": 1 << 32}, "config_hash must have 32 bits"),
     ({"version": (0, 256, 0)}, "version must be three numbers up to 255"),
 ])

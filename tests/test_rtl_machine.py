@@ -89,7 +89,7 @@ def test_tables_products_and_rings(seed):
         a = 2048 + rng.randrange(512)
         instructions += [cases.instruction(source=isa.MEMORY), cases.instruction(source=isa.MEMORY, out_type=isa.INT8)]
         fields = random_fields(rng, CONFIG.rows, CONFIG.accumulator_rows, products=True)
-        fields |= random_strides(rng, fields, CONFIG.word_bytes)
+        fields |= random_strides(rng, CONFIG.word_bytes, CONFIG.rows == CONFIG.cols == CONFIG.word_bytes)
         array = isa.ARRAY(a=a, b=3072, **fields, **random_ring(rng, a, 1024))
         assert array.b + weight_bytes(array, CONFIG.rows, CONFIG.word_bytes) <= cases.INPUTS
         instructions += [array, cases.instruction(source=isa.ACCUMULATORS, ny=array.rows_y, nx=array.rows_x,
