@@ -22,6 +22,12 @@ def _any(terms: list[ValueLike]) -> ValueLike:
     return reduce(or_, terms, 0)
 
 
+def bank_of(word: int, banks: int) -> int:
+    """The bank of a word; see `PortAccess`."""
+    row, column = divmod(word, banks)
+    return (column + row) % banks if banks > 2 else column
+
+
 class UnifiedMemory(wiring.Component):
     """Single-port banks of words, interleaved by word, shared by reading and writing ports.
 
@@ -76,8 +82,7 @@ class UnifiedMemory(wiring.Component):
     def place(self, address: int) -> tuple[int, int, int]:
         """Bank, row and byte where the memory keeps a byte address: for loaders that reach into the banks."""
         word, byte = divmod(address, self.word_bytes)
-        row, column = divmod(word, self.banks)
-        return (column + row) % self.banks if self.banks > 2 else column, row, byte
+        return bank_of(word, self.banks), word // self.banks, byte
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

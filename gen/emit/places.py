@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from systolith.gen.graph import DTYPES, Concat, Graph, Reshape, Slice, Tensor
+from systolith.rtl.memory import bank_of
 
 from .program import Region
 
@@ -142,7 +143,7 @@ def find_pads(graph: Graph, views: dict[str, View], fixed: set[str], banks: int,
             continue
         words = tensor.channel_bytes // word
         for pad in (0, 1, 2):
-            met = {(at + at // banks) % banks for at in range(0, (words + pad) * banks * banks, words + pad)}
+            met = {bank_of(at, banks) for at in range(0, (words + pad) * banks * banks, words + pad)}
             if 2 * len(met) >= banks:
                 break
         if pad:

@@ -1,7 +1,6 @@
 """Operators that work on one row of channels at a time: softmax and norms, each on a unit of its own."""
 
 from collections.abc import Iterator
-from functools import partial
 
 from systolith.gen.errors import UserError
 from systolith.gen.graph import Norm, Softmax
@@ -10,9 +9,9 @@ from systolith.rtl import isa
 from systolith.sim.golden.norm import NormParameters
 
 from .places import Place
-from .plan import Emitter, Network, NodePlan, Piece
+from .plan import Emitter, Network, NodePlan
 from .program import Region
-from .vector_nodes import TYPES
+from .vector_nodes import TYPES, pieces_of
 
 
 def _runs(block: Block, source: Place, target: Place) -> Iterator[tuple[int, int]]:
@@ -29,17 +28,10 @@ def _pitch(place: Place, height: int, width: int) -> int:
     return place.row if width == 1 and height > 1 else place.pixel
 
 
-def _planned(network: Network, plan: NodePlan, tag: int, emit: "partial[None]") -> NodePlan:
-    out, name = network.tensor(plan.output), plan.node.inputs[0]
-    plan.pieces = [Piece(tag, block, [(name, block.y, block.end)], partial(emit, block=block))
-                   for block in network.row_blocks(out)]
-    return plan
-
-
 def plan_softmax(network: Network, tag: int, node: Softmax) -> NodePlan:
     """One SOFTMAX a block: each position is a row of it."""
     out, name = network.tensor(node.output), node.inputs[0]
-    _check(network, node, out.shape[2], "softmax", isa.SOFTMAX_ELEMS, 4)
+    _check(network, node, out.shape[2], "softmax", isa.SOFTMAX_ELEMS)
     table = network.keep(node.table.astype("<i4").tobytes())
 
     def emit(e: Emitter, block: Block) -> None:
@@ -56,13 +48,14 @@ def plan_softmax(network: Network, tag: int, node: Softmax) -> NodePlan:
                                  a_row=_pitch(source, height, width), c_row=_pitch(target, height, width),
                                  **causal | clip)
             e.wrote(done, out.name, Block(y, 0, height, width))
-    return _planned(network, NodePlan(node, "softmax", node.output), tag, partial(emit))
+    return pieces_of(network, NodePlan(node, "softmax", node.output), tag, emit,
+                     lambda block: [(name, block.y, block.end)])
 
 
 def plan_norm(network: Network, tag: int, node: Norm) -> NodePlan:
     """One NORM a block: each position is a row of it."""
     x, out = network.tensor(node.inputs[0]), network.tensor(node.output)
-    _check(network, node, out.shape[2], "norm", isa.NORM_ELEMS, 4)
+    _check(network, node, out.shape[2], "norm", isa.NORM_ELEMS)
     word = network.config.word_bytes
 
     def parameters() -> bytes:
@@ -82,14 +75,15 @@ def plan_norm(network: Network, tag: int, node: Norm) -> NodePlan:
                 epsilon_high=node.epsilon >> 32, zero_point=out.zero_point, low=node.low, high=node.high,
                 **(network.clip(out, y) if width == 1 else {}))
             e.wrote(done, out.name, Block(y, 0, height, width))
-    return _planned(network, NodePlan(node, "norm", node.output, make_constants=parameters), tag, partial(emit))
+    return pieces_of(network, NodePlan(node, "norm", node.output, make_constants=parameters), tag, emit,
+                     lambda block: [(x.name, block.y, block.end)])
 
 
-def _check(network: Network, node: Softmax | Norm, elems: int, unit: str, most: int, lanes: int) -> None:
+def _check(network: Network, node: Softmax | Norm, elems: int, unit: str, most: int) -> None:
     """Raises UserError where the machine has no such unit, or its rows are too short."""
     what = node.source or node.name
     if not getattr(network.config, f"{unit}_lanes"):
         raise UserError(f"{what} needs the {unit} unit, which {network.config.name} does not have; set "
-                        f"{unit}_lanes={lanes}")
+                        f"{unit}_lanes=4")
     if elems > most:
         raise UserError(f"{what}: a {unit} of {elems} values is too long for the {unit} unit; at most {most}")
