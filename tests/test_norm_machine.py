@@ -34,7 +34,8 @@ def _artefact(*instructions: isa.Instruction):
 
 
 def test_program() -> None:
-    """Loops, address registers, two sets of parameters, and an instruction that reads what another one wrote."""
+    """Loops, address registers, two sets of parameters, an instruction that reads what another one wrote, and the
+    longest rows, most of whose parameters are noise."""
     artefact = _artefact(
         isa.ADDRESS(register=1, value=0), isa.ADDRESS(register=2, value=0), isa.LOOP(count=3),
         isa.NORM(**ROW, a_register=1, c_register=2, signal0=4, signal0_count=1, tag=1),
@@ -43,16 +44,19 @@ def test_program() -> None:
                  signal1=6, signal1_count=2, tag=2, out_type=isa.INT16, low=-32768, high=32767, rms=1),
         isa.SYNC(wait0=6, wait0_count=2),
         isa.NORM(rows=1, elems=700, a=0x4001, b=0x2400, c=0x6000, tag=3, low=-128, high=127, in_type=isa.INT16),
+        isa.NORM(rows=2, elems=1024, a=0x1000, a_row=2048, b=0x2000, c=0x7000, c_row=1024, tag=4, low=-128, high=127,
+                 in_type=isa.INT16),
+        isa.NORM(rows=1, elems=2048, a=0x1000, b=0x2400, c=0x7800, tag=5, low=-128, high=127, in_type=isa.INT16),
         isa.END())
     model = Machine(CONFIG, artefact.memory)
     model.run()
-    assert model.instructions["norm"] == 5
+    assert model.instructions["norm"] == 7
     rtl = RtlSession(artefact, "verilator")
     _, measurement = rtl.infer({})
     found = rtl.engine.read_memory(0, len(artefact.memory))
     rtl.close()
     assert found == model.memory[:len(found)].tobytes() != artefact.memory
-    assert [event.tag for event in measurement.events if event.unit == "norm"] == [1, 1, 1, 2, 3]
+    assert [event.tag for event in measurement.events if event.unit == "norm"] == [1, 1, 1, 2, 3, 4, 5]
     counters = measurement.nested()["norm"]
     assert counters["busy"] > 0 and counters["wait_semaphore"] > 0
 

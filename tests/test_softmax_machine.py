@@ -32,7 +32,7 @@ def _artefact(*instructions: isa.Instruction):
 
 
 def test_program() -> None:
-    """Loops, address registers, two tables, and an instruction that reads what another one wrote."""
+    """Loops, address registers, two tables, an instruction that reads what another one wrote, and the longest rows."""
     artefact = _artefact(
         isa.ADDRESS(register=1, value=0), isa.ADDRESS(register=2, value=0), isa.LOOP(count=3),
         isa.SOFTMAX(**ROW, a_register=1, c_register=2, signal0=4, signal0_count=1, tag=1),
@@ -40,16 +40,19 @@ def test_program() -> None:
         isa.SOFTMAX(rows=15, elems=50, a=0x3005, a_row=61, b=0x2400, c=0x4001, c_row=50, wait0=4, wait0_count=3,
                     signal1=6, signal1_count=2, tag=2),
         isa.SYNC(wait0=6, wait0_count=2),
-        isa.SOFTMAX(rows=1, elems=700, a=0x4001, b=0x2400, c=0x5000, tag=3), isa.END())
+        isa.SOFTMAX(rows=1, elems=700, a=0x4001, b=0x2400, c=0x5000, tag=3),
+        isa.SOFTMAX(rows=3, elems=1024, valid=999, valid_step=1, a=0x1000, a_row=1024, b=0x2000, c=0x6000, c_row=1024,
+                    tag=4),
+        isa.SOFTMAX(rows=1, elems=4096, a=0x1000, b=0x2400, c=0x7000, tag=5), isa.END())
     model = Machine(CONFIG, artefact.memory)
     model.run()
-    assert model.instructions["softmax"] == 5
+    assert model.instructions["softmax"] == 7
     rtl = RtlSession(artefact, "verilator")
     _, measurement = rtl.infer({})
     found = rtl.engine.read_memory(0, len(artefact.memory))
     rtl.close()
     assert found == model.memory[:len(found)].tobytes() != artefact.memory
-    assert [event.tag for event in measurement.events if event.unit == "softmax"] == [1, 1, 1, 2, 3]
+    assert [event.tag for event in measurement.events if event.unit == "softmax"] == [1, 1, 1, 2, 3, 4, 5]
     counters = measurement.nested()["softmax"]
     assert counters["busy"] > 0 and counters["wait_semaphore"] > 0
 

@@ -56,6 +56,15 @@ def test_bert_layer(variant: int) -> None:
     assert graph.shapes[scores.output] == (T, H, T) and graph.shapes[mixed.output] == (T, H, D // H)
 
 
+def test_one_token_of_one_head() -> None:
+    """Its keys, a single column, are a row as they lie."""
+    m = Model(3)
+    bert_layer(m, "x", "y", 1, D, 1)
+    graph = still(compare(m.proto({"x": (1, 1, D)}, ["y"])))
+    scores = next(node for node in graph.nodes if isinstance(node, FloatMatMul))
+    assert scores.transposed and [graph.shapes[name] for name in scores.inputs] == [(1, 1, D)] * 2
+
+
 def test_vit_block() -> None:
     """A patch embedding, a class token, positions, one block with joint projections, and the class token's row."""
     m = Model(1)

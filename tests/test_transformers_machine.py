@@ -1,6 +1,7 @@
 """Transformers on the instruction model, every tensor compared with the golden model: in ample memory and in little,
 whole and shorter sequences, with noise wherever nothing is said to lie."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,32 @@ def test_any_number_of_tokens(tokens: int) -> None:
         graph = run_passes(make())
         core = quantise(graph, samples(graph, 2))
         check(core, compile_graph(core, EDGE, Goal("memory")))
+
+
+LONG = EDGE.replace(memory_bytes=1 << 22)
+
+
+@cache
+def long(tokens: int, masked: bool = True, heads: int = 2) -> Graph:
+    """A layer of as many tokens with heads of 16 channels."""
+    graph = run_passes(bert(tokens, 16 * heads, heads, 1, masked))
+    return quantise(graph, samples(graph, 1))
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 100, 1000, 1024])
+def test_sequences_of_every_size(tokens: int) -> None:
+    """Compiled for so many."""
+    for heads in (1, 2):
+        graph = long(tokens, False, heads)
+        check(graph, compile_graph(graph, LONG))
+
+
+def test_shorter_sequences_of_a_long_one() -> None:
+    """One program: whole rows of scores, and cut into stripes for the memory that edge has."""
+    graph = long(1024)
+    for artefact in (compile_graph(graph, LONG), compile_graph(graph, EDGE)):
+        assert (artefact.sizes["activations"] > 1 << 20) == (artefact.config is LONG)
+        check(graph, artefact, (None, 1, 2, 100, 1000, 1024))
 
 
 def test_what_lies_past_the_length_does_not_matter() -> None:

@@ -112,9 +112,10 @@ def _product(b: Builder, op: Operation, x: Value, y: Value, scale: float) -> Non
     second = each[:, 0]
     a = b.arranged(x.tensor, first.transpose(1, 0, 2), (height, heads, inner))
     straight = second.transpose(1, 0, 2)
-    # as it lies; where it must be moved, so that what is fast stays so
-    transposed = not np.array_equal(straight.reshape(-1), np.arange(straight.size)) and (
-        inner == 1 or second[0, 1, 0] - second[0, 0, 0] == 1)
+    # as it lies, a single column in its row; where it must be moved, so that what is fast stays so
+    lies = np.array_equal(straight.reshape(-1), np.arange(straight.size)) and not (
+        b.shapes[y.tensor][0] == columns == 1 < inner)
+    transposed = not lies and (inner == 1 or second[0, 1, 0] - second[0, 0, 0] == 1)
     if transposed:
         other = b.arranged(y.tensor, second.transpose(2, 0, 1), (columns, groups, inner))
     else:
