@@ -41,17 +41,18 @@ def check_benchmark_engine(engine: str) -> None:
 
 
 def measure(artefact: Artefact, engine: str, progress: Callable[..., None] | None = None,
-            seed: int = 1, inputs: dict[str, NDArray[Any]] | None = None) -> Report:
+            seed: int = 1, inputs: dict[str, NDArray[Any]] | None = None, length: int | None = None) -> Report:
     """The report of one inference, compared with the golden model; of the cycle model, which has no values, its
-    prediction. inputs: seeded random ones if None."""
+    prediction. inputs: seeded random ones if None. length: see `Session.infer`."""
     check_benchmark_engine(engine)
     if engine == "model":
         from systolith.sim.model.session import measure as prediction
-        return run_report(artefact, engine, artefact.config.name, None, prediction(artefact), LATENCY, seed=seed)
+        return run_report(artefact, engine, artefact.config.name, None, prediction(artefact, length or 0), LATENCY,
+                          seed=None if inputs else seed, length=length)
     session = Session(artefact, engine, check=True, progress=progress)
     try:
-        _, measurement = session.infer(inputs or random_inputs(artefact.graph, seed))
+        _, measurement = session.infer(inputs or random_inputs(artefact.graph, seed), length)
     finally:
         session.close()
     return run_report(artefact, engine, artefact.config.name, session.difference is None, measurement, LATENCY,
-                      seed=None if inputs else seed)
+                      seed=None if inputs else seed, length=length)

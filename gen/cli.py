@@ -18,7 +18,7 @@ from systolith.gen.goal import CODECS, MARGIN, Goal
 from systolith.gen.networks import KINDS, artefact_of, last_sample
 from systolith.gen.presets import PRESETS, preset
 from systolith.gen.run import ENGINES, Session, check_engine
-from systolith.gen.samples import integer_samples
+from systolith.gen.samples import integer_samples, sequence_lengths, whole_output
 from systolith.gen.zoo import ZOO
 from systolith.rtl.config import Config, ConfigError
 from systolith.sim.golden.execute import dequantise_output
@@ -114,9 +114,11 @@ def _count(number: int, what: str) -> str:
 def run(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=f"Compiled file (.slp), or {KINDS}.")],
     input_file: Annotated[Path, typer.Option(
-        "--input", help="Inputs (.npz: an array [N, ...] an input; floats, or int8 as they are).")],
+        "--input", help="Inputs (.npz: an array [N, ...] an input; floats, or int8 as they are; a mask of tokens makes "
+                        "sequences shorter).")],
     output: Annotated[Path, typer.Option(
-        "--output", "-o", help="Outputs (.npz: NAME as floats, NAME_int8 as the machine gives them).")],
+        "--output", "-o", help="Outputs (.npz: NAME as floats, 0 behind a shorter sequence; NAME_int8 as the machine "
+                               "gives them).")],
     engine: Engine = "golden",
     check: Annotated[bool, typer.Option(
         "--check", help="Compares with the golden model; exit code 1 at the first difference.")] = False,
@@ -134,15 +136,17 @@ def run(
         require_folder(report_folder)
     artefact = artefact_of(model, config, read_arrays(calibrate) if calibrate else None,
                            compiled=config if preset_name or config_file or sets else None)
-    samples = integer_samples(artefact.graph, read_arrays(input_file), str(input_file))
+    arrays = read_arrays(input_file)
+    samples = integer_samples(artefact.graph, arrays, str(input_file))
+    lengths = sequence_lengths(artefact.graph, arrays, str(input_file), len(samples))
     session = Session(artefact, engine, check=check, trace=trace, progress=note)
     collected: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in artefact.graph.outputs}
     measurement = None
     try:
-        for index, sample in enumerate(samples):
-            outputs, measurement = session.infer(sample)
+        for index, (sample, length) in enumerate(zip(samples, lengths, strict=True)):
+            outputs, measurement = session.infer(sample, length)
             for name, value in outputs.items():
-                collected[name].append(value)
+                collected[name].append(whole_output(artefact.graph, name, value))
             if len(samples) > 1:
                 note(f"{index + 1} of {len(samples)}", end="\r")
             if session.difference:
@@ -150,14 +154,15 @@ def run(
                 raise typer.Exit(1)
     finally:
         session.close()
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    made_arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, values in collected.items():
         stacked = np.stack(values)
-        arrays[name] = dequantise_output(artefact.graph, name, stacked)
-        arrays[f"{name}_int8"] = stacked
-    write_arrays(output, arrays)
+        made_arrays[name] = dequantise_output(artefact.graph, name, stacked)
+        made_arrays[f"{name}_int8"] = stacked
+    write_arrays(output, made_arrays)
     made = report.run_report(artefact, engine, artefact.config.name, True if session.compared else None, measurement,
-                             benchmarks.LATENCY, samples=len(samples), tensors_compared=session.compared)
+                             benchmarks.LATENCY, samples=len(samples), tensors_compared=session.compared,
+                             length=lengths[-1])
     equal = f", {_count(session.compared, 'tensor')} equal to the golden model" if session.compared else ""
     print(f"{_count(len(samples), 'sample')} on {engine}{equal}; outputs in {output}")
     for line in report.summary_lines(made) if measurement else ():
@@ -183,7 +188,8 @@ def bench(
 ) -> None:
     """Measures networks at batch 1: cycles, utilisation, memory, traffic, bit-exactness.
 
-    Inputs are seeded random numbers; with --codec and --calibrate the last sample, of which the compiler sees nothing.
+    Inputs are seeded random numbers; of networks with a mask and with --codec the last sample of --calibrate, of which
+    --codec sees nothing.
     """
     config = configuration(preset_name, config_file, sets)
     goals = [Goal(one, memory, codec, cascades, margin)
@@ -199,8 +205,9 @@ def bench(
     reports = []
     for artefact in artefacts:
         note(f"{artefact.graph.name}, compiled for {artefact.optimise}, on {engine}")
-        inputs = last_sample(artefact.graph, calibration) if calibration and artefact.codec != "off" else None
-        reports.append(benchmarks.measure(artefact, engine, progress=note, inputs=inputs))
+        inputs, length = (last_sample(artefact.graph, calibration)
+                          if calibration and (artefact.codec != "off" or artefact.graph.mask) else (None, None))
+        reports.append(benchmarks.measure(artefact, engine, progress=note, inputs=inputs, length=length))
     terminal = report.console()
     for made in reports if layers else ():
         terminal.print(report.layer_table(made))

@@ -15,7 +15,7 @@ from systolith.gen.frontend.samples import Calibration
 from systolith.gen.frontend.tflite_file import is_tflite
 from systolith.gen.goal import Goal
 from systolith.gen.graph import Graph
-from systolith.gen.samples import integer_samples
+from systolith.gen.samples import integer_samples, sequence_lengths
 from systolith.gen.zoo import ZOO, from_name
 from systolith.gen.zoo.gemm import gemm
 from systolith.rtl.config import Config
@@ -60,9 +60,11 @@ def _some(graph: Graph, calibration: Calibration) -> list[dict[str, NDArray[Any]
             for sample in islice(calibration, SAMPLES)]
 
 
-def last_sample(graph: Graph, calibration: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """An input of a user's own to measure with."""
-    return integer_samples(graph, {name: array[-1:] for name, array in calibration.items()}, "the calibration data")[0]
+def last_sample(graph: Graph, calibration: Mapping[str, NDArray[Any]],
+                ) -> tuple[dict[str, NDArray[Any]], int | None]:
+    """An input of a user's own to measure with, and how many tokens it has where the network takes a mask."""
+    last, source = {name: array[-1:] for name, array in calibration.items()}, "the calibration data"
+    return integer_samples(graph, last, source)[0], sequence_lengths(graph, last, source, 1)[0]
 
 
 def artefact_of(name: str, config: Config, calibration: Calibration | None = None, *, compiled: Config | None = None,

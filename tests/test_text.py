@@ -101,7 +101,9 @@ def test_sentences() -> None:
 
 @pytest.mark.parametrize("mask, says", [
     (np.ones(5), r"shape \[6\] or \[1, 6\], not \[5\]"), (np.ones((2, 3)), "not .2, 3."), (np.zeros(6), "one at least"),
-    (np.array([1, 0, 1, 0, 0, 0]), "ones for the first tokens"), (np.array([2, 1, 0, 0, 0, 0]), "must be ones")])
+    (np.array([1, 0, 1, 0, 0, 0]), "ones for the first tokens"),
+    (np.array([2, 1, 0, 0, 0, 0]), "is 2 at token 0; it must be 1"),
+    (np.array(["1"] * 6), "must be numbers, 0 or 1, not <U1")])
 def test_masks_that_are_refused(mask: np.ndarray[Any, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         sequence_length(mask, 6)

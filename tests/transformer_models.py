@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import onnx
 
 from systolith.gen.float_graph import FloatGraph, FloatNode
 from tests.onnx_models import Model
@@ -169,3 +170,13 @@ def projected(m: Model, count: int = H, size: int = D // H) -> list[str]:
     """Queries, keys and values [1, h, T, d] of x."""
     return [heads(m, m.node("MatMul", ["x", m.weights(D, count * size)], name), f"{name}h", T, count, size)
             for name in "qkv"]
+
+
+def bert_export(tokens: int = 24, width: int = 64, count: int = 4, words: int = 50) -> onnx.ModelProto:
+    """Words by number with positions, a norm and a layer: `input_ids` and `attention_mask` [1, tokens] to `tokens`."""
+    m = Model(7)
+    m.node("Gather", [m.constant(m.random.standard_normal((words, width))), "input_ids"], "word")
+    layer_norm(m, m.node("Add", ["word", m.weights(1, tokens, width)], "e"), "x", width)
+    bert_layer(m, "x", "tokens", tokens, width, count, padding_mask(m, "attention_mask", "m"))
+    inputs = {"input_ids": (1, tokens), "attention_mask": (1, tokens)}
+    return m.proto(inputs, ["tokens"], kinds=dict.fromkeys(inputs, onnx.TensorProto.INT64))

@@ -115,7 +115,7 @@ def _product(b: Builder, op: Operation, x: Value, y: Value, scale: float) -> Non
     # as it lies, a single column in its row; where it must be moved, so that what is fast stays so
     lies = np.array_equal(straight.reshape(-1), np.arange(straight.size)) and not (
         b.shapes[y.tensor][0] == columns == 1 < inner)
-    transposed = not lies and (inner == 1 or second[0, 1, 0] - second[0, 0, 0] == 1)
+    transposed = not lies and (inner == 1 or bool(second[0, 1, 0] - second[0, 0, 0] == 1))
     if transposed:
         other = b.arranged(y.tensor, second.transpose(2, 0, 1), (columns, groups, inner))
     else:

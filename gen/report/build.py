@@ -4,8 +4,10 @@ import dataclasses
 from typing import Any
 
 from systolith.gen.emit.artefact import Artefact, Layer
-from systolith.gen.graph import Conv2D, Node
+from systolith.gen.graph import Conv2D, Graph, Node
+from systolith.gen.passes.shorten import shortened, tokens_of
 from systolith.rtl import isa
+from systolith.rtl.clip import clipped, is_clipped
 from systolith.rtl.config import Config
 from systolith.rtl.isa import Instruction
 
@@ -19,17 +21,21 @@ from .traffic import executed, traffic
 
 def run_report(artefact: Artefact, engine: str, preset: str, bit_exact: bool | None, measurement: Measurement | None,
                latency: int, *, seed: int | None = None, samples: int = 1,
-               tensors_compared: int | None = None) -> Report:
+               tensors_compared: int | None = None, length: int | None = None) -> Report:
     """Everything that is known of a run.
 
     engine: which one ran it, "none" for none. measurement: of the last inference, None where nothing is measured.
-    latency: cycles to the first beat of the external memory. seed, samples, tensors_compared: see `Report`.
+    latency: cycles to the first beat of the external memory. seed, samples, tensors_compared: see `Report`. length:
+    tokens of the last inference where they may be fewer than the network's.
     """
     c = artefact.config
+    short = None if length is None or length == tokens_of(artefact.graph) else shortened(artefact.graph, length)
     whole = Traffic()
     parts = [Traffic() for _ in artefact.layers]
     arrays: dict[int, Instruction] = {}
     for instruction, times in executed(artefact.program, c.instruction_slots):
+        if short and is_clipped(instruction.kind, instruction.values, length or 0):
+            instruction = Instruction(instruction.kind, clipped(instruction.kind, instruction.values, length or 0))
         moved = traffic(instruction, c, artefact.constant_bytes) * times
         whole += moved
         if instruction.tag < len(parts):
@@ -37,17 +43,20 @@ def run_report(artefact: Artefact, engine: str, preset: str, bit_exact: bool | N
         if instruction.kind is isa.ARRAY:
             arrays.setdefault(instruction.tag, instruction)
     nodes = {node.output: node for node in artefact.graph.nodes}
+    layers = _of_length(artefact, short) if short else artefact.layers
     report = Report(
         network=artefact.graph.name, preset=preset, rows=c.rows, cols=c.cols, engine=engine, batch=1,
-        macs=artefact.macs, bit_exact=bit_exact, memory_peak_bytes=artefact.sizes["total"], memory=artefact.sizes,
+        macs=sum(layer.macs for layer in layers), bit_exact=bit_exact,
+        memory_peak_bytes=artefact.sizes["total"], memory=artefact.sizes,
         external_bytes_per_cycle=c.external_bytes, optimise=artefact.optimise, codec=artefact.codec,
         pages={"bytes": c.page_bytes, "limit": artefact.pages.limit, "needed": artefact.pages.needed}
         if artefact.pages else {}, machine=dataclasses.asdict(c),
-        conditions=_conditions(artefact, engine, measurement is not None, latency, samples),
+        conditions=_conditions(artefact, engine, measurement is not None, latency, samples)
+        + (f"; a sequence of {length} of {tokens_of(artefact.graph)} tokens" if short else ""), length=length,
         traffic=whole, program_bytes=4 * len(artefact.program), seed=seed, samples=samples,
         tensors_compared=tensors_compared, regions=regions(artefact),
         layers=[_layer(layer, fill_causes(nodes.get(layer.output), arrays.get(tag), c), part)
-                for tag, (layer, part) in enumerate(zip(artefact.layers, parts, strict=True))])
+                for tag, (layer, part) in enumerate(zip(layers, parts, strict=True))])
     if measurement:
         _measured(report, measurement)
     report.tensors = tensors(artefact, report.layers, report.spans, report.cycles)
@@ -91,6 +100,17 @@ def fill_causes(node: Node | None, array: Instruction | None, config: Config) ->
 
 def _times(count: int, size: int) -> str:
     return str(size) if count == 1 else f"{count} x {size}"
+
+
+def _of_length(artefact: Artefact, short: Graph) -> list[Layer]:
+    """The layers for a shorter sequence: their shapes, and of their multiply-accumulates the part that it has."""
+    out = []
+    for layer, node, less in zip(artefact.layers, artefact.graph.nodes, short.nodes, strict=True):
+        before, after, macs = artefact.graph.tensors[node.output], short.tensors[node.output], layer.macs
+        if macs and hasattr(node, "macs") and hasattr(less, "macs"):
+            macs = macs * less.macs(after) // node.macs(before)
+        out.append(dataclasses.replace(layer, shape=after.shape, macs=macs))
+    return out
 
 
 def _layer(layer: Layer, causes: list[str], moved: Traffic) -> LayerReport:

@@ -215,6 +215,8 @@ class Report:
     samples: int = 1
     """Inferences; the last one is shown."""
     tensors_compared: int | None = None
+    length: int | None = None
+    """Tokens of the sequence, of a network with a mask."""
     layers: list[LayerReport] = field(default_factory=list)
     units: list[UnitReport] = field(default_factory=list)
     hints: list[Hint] = field(default_factory=list)

@@ -114,7 +114,7 @@ def _input(graph: Graph, name: str, array: Array, *, batch: bool) -> Array:
         array = (array ^ 0x80).view(np.int8)
     entries = graph.entries().get(name)
     if entries is not None and array.dtype.kind in "iuf":
-        array = _numbers(name, array, entries)
+        check_numbers(name, array, entries)
         array = array if array.dtype.kind == "f" else array.astype(kind)
     integers = array.dtype == kind
     if not integers and array.dtype.kind != "f":
@@ -138,13 +138,13 @@ def _input(graph: Graph, name: str, array: Array, *, batch: bool) -> Array:
     return core
 
 
-def _numbers(name: str, array: Array, entries: int) -> Array:
-    """Numbers of rows of a table; UserError for one that it does not have."""
-    wrong = np.argwhere((array < 0) | (array >= entries))
+def check_numbers(name: str, array: Array, entries: int, what: str = "input") -> None:
+    """UserError where one of the numbers of `what` is not that of a row of a table."""
+    wrong = np.argwhere(~((array >= 0) & (array < entries) & (array == np.floor(array))))
     if len(wrong):
         place = tuple(wrong[0].tolist())
-        raise UserError(f"input {name!r} is {array[place]} at {list(place)}; its table has entries 0 to {entries - 1}")
-    return array
+        raise UserError(f"{what} {name!r} is {array[place]} at {list(place)}; its table has entries 0 to {entries - 1}"
+                        ": give whole numbers from there, as the network's own tokenizer makes them")
 
 
 def dequantise_output(graph: Graph, name: str, array: Array) -> NDArray[np.float32]:
