@@ -417,9 +417,12 @@ class Graph:
     def entries(self) -> dict[str, int]:
         """Inputs that are numbers of rows of tables, and how many rows these have at least."""
         least: dict[str, int] = {}
+        same: dict[str, str] = {}  # what carries the values of an input
         for node in self.nodes:
+            if isinstance(node, Feed | Pack | Unpack):
+                same[node.output] = same.get(node.inputs[0], node.inputs[0])
             if isinstance(node, Embedding):
-                name = node.inputs[0]
+                name = same.get(node.inputs[0], node.inputs[0])
                 least[name] = min(least.get(name, len(node.table)), len(node.table))
         return least
 

@@ -16,12 +16,14 @@ from systolith.gen.compile import compile_graph
 from systolith.gen.emit.artefact import Artefact, load
 from systolith.gen.errors import UserError
 from systolith.gen.frontend import import_float, import_model, load_model
+from systolith.gen.graph import Feed
 from systolith.gen.passes import run_passes
 from systolith.gen.presets import preset
 from systolith.gen.quantize import quantise
 from systolith.gen.report import run_report
 from systolith.gen.run import Session
-from systolith.sim.golden.execute import random_inputs
+from systolith.gen.schedule.streams import feed_inputs
+from systolith.sim.golden.execute import execute, random_inputs
 from systolith.sim.model.session import measure
 from tests.cli_calls import Call
 from tests.onnx_models import run_reference
@@ -146,6 +148,14 @@ def test_commands_show_the_length(call: Call, folder: Path, compiled: Path, tmp_
         assert found["bit_exact"] is (True if engine == "machine" else None)
         assert found["cycles"] == (measure(load(compiled), 6).cycles if engine == "model" else None)
     assert given == [(CALIBRATION["input_ids"][-1].tolist(), 6)]
+
+
+def test_words_that_the_host_brings_row_by_row(compiled: Path) -> None:
+    """The network reads its input through another tensor; it is the same of as many entries."""
+    graph = feed_inputs(load(compiled).graph)
+    assert any(isinstance(node, Feed) for node in graph.nodes) and graph.entries() == {"input_ids": WORDS}
+    made = execute(graph, {"input_ids": GIVEN["input_ids"][2].reshape(T, 1, 1)})["tokens"]
+    assert np.array_equal(made, execute(load(compiled).graph, {"input_ids": GIVEN["input_ids"][2][None]})["tokens"])
 
 
 def test_one_sample_without_its_axis(call: Call, compiled: Path, tmp_path: Path) -> None:
