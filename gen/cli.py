@@ -220,6 +220,18 @@ def bench(
         raise typer.Exit(1)
 
 
+@app.command(short_help="Draws what the units do while some layers run.",
+             epilog="Example: systolith timeline build/report/report.json --layers encoder.layer.2 -o layer.svg")
+def timeline(
+    file: Annotated[Path, typer.Argument(metavar="REPORT", help="A report.json that --report wrote.")],
+    layers: Annotated[str, typer.Option("--layers", help="A layer, or what the names of several begin with.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The picture, .svg.")],
+) -> None:
+    """Draws the instructions of all units over the cycles of some layers of a run."""
+    write_whole(output, report.drawing(report.read_report(file), layers))
+    print(f"{output}: {output.stat().st_size:,} bytes")
+
+
 @app.command(short_help="Writes a machine's Verilog and its description.",
              epilog="Example: systolith verilog --preset edge -o build/edge")
 def verilog(

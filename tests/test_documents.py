@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -18,6 +19,18 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 @pytest.mark.parametrize("name", ["isa.md", "registers.md"])
 def test_generated(name):
     assert (DOCS / name).read_text() == documents()[name], f"run `python -m systolith.gen.documents` for docs/{name}"
+
+
+def test_the_picture_is_of_the_run_in_the_table():
+    """Small, whole, for light and dark pages, and of as many cycles as the page and the README say."""
+    text = (DOCS / "transformer-timeline.svg").read_text()
+    assert len(text) < 60_000 and "prefers-color-scheme: dark" in text
+    shown = [each.text for each in ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"move_in", "array", "vector", "softmax", "norm", "attention.scores", "LayerNorm"} <= set(shown)
+    title, cycles = re.fullmatch(r"(.*): cycles [0-9,]+ to [0-9,]+ of ([0-9,]+)", shown[0]).groups()
+    assert title == "encoder.layer.2 of minilm on edge (16 x 16), verilator"
+    for page in (DOCS / "transformers.md", ROOT / "README.md"):
+        assert cycles in page.read_text(), f"draw it again, as docs/transformers.md says; {page.name} has other cycles"
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="there is no C++ compiler")

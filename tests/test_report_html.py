@@ -162,6 +162,8 @@ def test_other_tables_are_those_of_the_json() -> None:
         assert (row["unit"], _number(row["busy cycles"])) == (unit["name"], unit["busy"])
         assert (_number(row["instructions"]), _number(row["with an instruction"])) == (
             unit["instructions"], unit["active"])
+        beside = unit["beside_array"]
+        assert row["of these beside a busy array"] == ("" if beside is None else f"{beside:.1%}")
     hints = next(table for table in seen.tables if table[0][:2] == ["layer", "cycles"])
     assert [(row[0], _number(row[1]), *row[2:]) for row in hints[1:]] == [
         (hint["layer"], hint["cycles"], f"{hint['cycles'] / record['cycles']:.1%}", hint["cause"], hint["text"])

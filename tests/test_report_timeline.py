@@ -1,12 +1,18 @@
 """Whose each cycle is, and marks that are merged, against the same counted one by one."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from systolith.gen.report import summary_lines
+from systolith.gen.report.measurement import Measurement
 from systolith.gen.report.model import Span
-from systolith.gen.report.timeline import share_out
+from systolith.gen.report.timeline import beside, instruction_spans, share_out
 from systolith.gen.report.tracks import LAYERS, Mark, merged, tracks
-from tests.report_cases import case
+from systolith.sim.rtl.engine import Event
+from tests.report_cases import Line, case, measurement
 
 UNITS = ("array", "depthwise", "vector")
 
@@ -62,6 +68,63 @@ def test_merged_marks_are_few_and_lose_nothing(drawn: list[tuple[int, int, int]]
         assert len(inside) == mark.count and (mark.name, mark.last) == (inside[0].name, inside[-1].name)
         tags = {one.tag for one in inside}
         assert mark.tag == (tags.pop() if len(tags) == 1 else -1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(*[st.lists(st.tuples(st.integers(0, 90), st.integers(1, 90)), min_size=1, max_size=9)] * 2)
+def test_busy_beside_another_unit(first: list[tuple[int, int]], second: list[tuple[int, int]]) -> None:
+    """As counted one by one, to a cycle an instruction, for units that are busy from its start to its end."""
+    lines = [Line("array"), Line("vector")]
+    for line, times in zip(lines, (first, second), strict=True):
+        for gap, length in times:
+            line.instruction(0, ["idle"] * gap, ["busy"] * (length - 1))
+    cycles = max(len(line.busy) for line in lines) + 2
+    array, vector = ([*line.busy, *[0] * (cycles - len(line.busy))] for line in lines)
+    both = sum(a & b for a, b in zip(array, vector, strict=True))
+    made = measurement(lines, cycles)
+    for busy, found in ((vector, beside(made, "vector", "array")), (array, beside(made, "array", "vector"))):
+        assert found is not None and abs(found * sum(busy) - both) <= len(first) + len(second)
+    assert beside(made, "norm", "array") is beside(made, "array", "norm") is None
+
+
+def test_busy_beside_another_unit_where_both_wait() -> None:
+    """8 of the vector unit's first 20 cycles and half of the array's: 4 together; then all of 10 beside 5."""
+    def event(cycle: int, array: int, vector: int) -> Event:
+        return Event(cycle, "vector", 0, (cycle, array, vector))
+
+    made = Measurement(40, ["cycles", "array.busy", "vector.busy"], [40, 15, 18], [event(20, 10, 8), event(30, 15, 18)])
+    assert beside(made, "vector", "array") == pytest.approx((4 + 5) / 18)
+    assert beside(made, "array", "vector") == pytest.approx((4 + 5) / 15)
+
+
+def test_busy_beside_another_unit_in_any_run() -> None:
+    """Nearly so where they wait now and then; the report has it."""
+    for seed in range(4):
+        report, lines, cycles = case(seed)
+        padded = {line.unit: [*line.busy, *[0] * (cycles - len(line.busy))] for line in lines}
+        for unit in report.units:
+            if unit.name == "array" or not unit.busy:
+                assert unit.beside_array is None
+            else:
+                both = sum(a & b for a, b in zip(padded["array"], padded[unit.name], strict=True))
+                assert unit.beside_array == pytest.approx(both / unit.busy, abs=0.1)
+        (line,) = (line for line in summary_lines(report) if line.startswith("busy while the array is busy too: "))
+        assert all((f"{unit.name} {unit.beside_array:.0%}" in line) == (unit.name != "array") for unit in report.units
+                   if unit.beside_array is not None)
+        assert not any("array is busy too" in line for line in summary_lines(replace(report, units=[])))
+
+
+def test_an_instruction_may_start_before_the_one_before_it_ends() -> None:
+    """Where each has its start, as in the cycle model: 0 to 10, then 4 to 20 and 15 to 30."""
+    def event(cycle: int, tag: int = 0) -> Event:
+        return Event(cycle, "array", tag, (cycle, cycle))
+
+    made = Measurement(30, ["cycles", "array.busy"], [30, 30], [event(10), event(20, 1), event(30, 2)],
+                       starts=[event(1), event(5), event(16)])
+    assert [(span.tag, span.start, span.end, span.busy) for span in instruction_spans(made, ["a", "b", "c"])] == [
+        (0, 0, 10, 10), (1, 10, 20, 10), (2, 20, 30, 10)]
+    made.starts[2] = event(26)
+    assert [span.start for span in instruction_spans(made, ["a", "b", "c"])] == [0, 10, 25]
 
 
 def test_titles() -> None:

@@ -15,8 +15,11 @@ from .hints import hints, lost_cycles
 from .measurement import Measurement
 from .memory import regions, tensors
 from .model import LayerReport, Report, Slice, Span, Traffic, UnitReport, UnitShare
-from .timeline import add_up, instruction_spans, is_mover, share_out
+from .timeline import add_up, beside, instruction_spans, is_mover, share_out
 from .traffic import executed, traffic
+
+ARRAY = "array"
+"""The unit that others should work beside of."""
 
 
 def run_report(artefact: Artefact, engine: str, preset: str, bit_exact: bool | None, measurement: Measurement | None,
@@ -151,7 +154,7 @@ def _measured(report: Report, measurement: Measurement) -> None:
     for layer, mine, parts in zip(report.layers, spans, slices, strict=True):
         _measured_layer(layer, mine, parts, multipliers)
         report.cycles_outside -= layer.cycles or 0
-    report.units = _units(report)
+    report.units = _units(report, measurement)
     report.hints = hints(report)
 
 
@@ -179,12 +182,14 @@ def _measured_layer(layer: LayerReport, spans: list[Span], slices: list[Slice], 
     layer.lost = lost_cycles(layer, spans, slices, multipliers)
 
 
-def _units(report: Report) -> list[UnitReport]:
+def _units(report: Report, measurement: Measurement) -> list[UnitReport]:
     """All units that have counters of their own instructions, also those that had nothing to do."""
     out = []
     for name, counts in report.counters.items():
         if "busy" in counts:
             mine = [span for span in report.spans if span.unit == name]
             waits = {event.removeprefix("wait_"): value for event, value in counts.items() if event.startswith("wait_")}
-            out.append(UnitReport(name, len(mine), counts["busy"], waits, sum(span.end - span.start for span in mine)))
+            part = beside(measurement, name, ARRAY) if name != ARRAY else None
+            out.append(UnitReport(name, len(mine), counts["busy"], waits, sum(span.end - span.start for span in mine),
+                                  None if part is None else round(part, 4)))
     return out

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from systolith.gen.errors import UserError
 from systolith.gen.files import make_folder, write_json, write_whole
 
 from .html import page
@@ -27,6 +28,16 @@ def write_reports(folder: Path, reports: Sequence[Report]) -> list[Path]:
         used.add(name.lower())
         written += _write(folder / name, report)
     return written
+
+
+def read_report(file: Path) -> Report:
+    """The report that `write_reports` wrote as report.json; `UserError` for another file."""
+    try:
+        return Report.of(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; give a report.json that --report wrote") from None
+    except (ValueError, TypeError, AttributeError, KeyError):
+        raise UserError(f"{file} is no report; give a report.json that --report wrote") from None
 
 
 def _write(folder: Path, report: Report) -> list[Path]:

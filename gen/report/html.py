@@ -154,8 +154,10 @@ def _layer(report: Report, layer: LayerReport) -> list[object]:
 def _units(report: Report) -> str:
     if report.cycles is None:
         return _note(_FROM_RUN)
-    return _table(["unit", "instructions", "busy cycles", "part of the run", "with an instruction", "waited for"], [
-        (unit.name, unit.instructions, unit.busy, unit.busy / report.cycles, unit.active, waits(unit.waits))
+    return _table(["unit", "instructions", "busy cycles", "part of the run", "of these beside a busy array",
+                   "with an instruction", "waited for"], [
+        (unit.name, unit.instructions, unit.busy, unit.busy / report.cycles,
+         "" if unit.beside_array is None else unit.beside_array, unit.active, waits(unit.waits))
         for unit in report.units]) + _conditions(report)
 
 

@@ -122,6 +122,9 @@ class UnitReport:
     waits: dict[str, int]
     active: int
     """Cycles of its instructions' spans."""
+    beside_array: float | None = None
+    """Part of its busy cycles in which the array is busy too; see `timeline.beside`. None for the array, and for a unit
+    that is never busy."""
 
 
 @dataclass

@@ -73,12 +73,19 @@ def summary_lines(given: Report | dict[str, Any]) -> list[str]:
                   f"external memory: {report.external_read_bytes:,} bytes read, "
                   f"{report.external_write_bytes:,} written"
                   + (f"; simulated at {rate:,} cycles a second" if rate else "")]
+        lines += _beside_line(report)
     parts = ", ".join(f"{name} {size:,}" for name, size in memory.items() if name not in ("total", "capacity"))
     lines.append(f"unified memory: {memory['total']:,} of {memory['capacity']:,} bytes ({parts})")
     if report.pages:
         lines.append(_pages_line(report.pages))
     lines += [f"lost: {hint.cycles:,} cycles in {hint.layer}: {hint.text}" for hint in report.hints[:HINTS]]
     return [*lines, f"conditions: {report.conditions}"]
+
+
+def _beside_line(report: Report) -> list[str]:
+    """How much of the other units' work the array's hides."""
+    parts = [f"{unit.name} {unit.beside_array:.0%}" for unit in report.units if unit.beside_array is not None]
+    return [f"busy while the array is busy too: {', '.join(parts)} of their busy cycles"] if parts else []
 
 
 def _pages_line(pages: dict[str, int]) -> str:

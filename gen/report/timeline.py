@@ -33,8 +33,11 @@ def _unit_spans(names: list[str], unit: str, ends: list[Event], starts: list[Eve
     spans = []
     previous, before = 0, (0,) * len(names)
     pending = iter(starts)
-    start = next(pending, None)
+    start = None if len(starts) == len(ends) else next(pending, None)
     for end in ends:
+        if len(starts) == len(ends):  # one each: that of a later one may come before this one's end
+            start = next(pending)
+            start = start if start.cycle > previous else None
         while start is not None and start.cycle <= previous:
             start = next(pending, None)
         if start is not None and start.cycle <= end.cycle:
@@ -48,6 +51,28 @@ def _unit_spans(names: list[str], unit: str, ends: list[Event], starts: list[Eve
             gained.get(BUSY, 0), _waits(early), _waits({n: gained[n] - early[n] for n in columns})))
         previous, before = end.cycle, end.counters
     return spans
+
+
+def beside(measurement: Measurement, unit: str, other: str) -> float | None:
+    """The part of a unit's busy cycles in which another one is busy too; None where it never is.
+
+    Counters are known where an instruction begins or ends. From one such cycle to the next one both units' busy cycles
+    are taken to lie evenly, which is exact, but for the cycle of the start, where either is busy all or none of that
+    time.
+    """
+    names = measurement.counter_names
+    if f"{unit}.{BUSY}" not in names or f"{other}.{BUSY}" not in names:
+        return None
+    own, its = (names.index(f"{name}.{BUSY}") for name in (unit, other))
+    seen = {0: (0, 0), measurement.cycles: (measurement.counters[own], measurement.counters[its])}
+    for event in (*measurement.events, *measurement.starts):
+        seen[event.cycle] = (event.counters[own], event.counters[its])
+    both, before, at = 0.0, (0, 0), 0
+    for cycle, (mine, others) in sorted(seen.items()):
+        if cycle > at:
+            both += (mine - before[0]) * (others - before[1]) / (cycle - at)
+        before, at = (mine, others), cycle
+    return both / before[0] if before[0] else None
 
 
 def _waits(counts: dict[str, int]) -> dict[str, int]:
