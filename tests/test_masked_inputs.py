@@ -221,6 +221,11 @@ def test_calibration_that_is_wrong(name: str, refused: Callable[..., str], folde
             says=("calibration", says.replace("[0, ", "[").removeprefix("has no array ")))
 
 
+def test_a_float_network_asks_for_its_mask_too(refused: Callable[..., str], folder: Path, tmp_path: Path) -> None:
+    refused("compile", folder / "net.onnx", "-o", tmp_path / "out.slp",
+            says="--calibrate DATA.npz with an array [N, ...] for each of input_ids, attention_mask\n")
+
+
 def test_a_machine_without_the_length_register() -> None:
     graph = model("words")
     artefact = compile_graph(graph, preset("edge"))

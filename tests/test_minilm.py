@@ -74,6 +74,14 @@ def test_masks_and_refusals(encoder: SentenceEncoder) -> None:
         encoder.embed(np.array([101, 30522, 102]))
     with pytest.raises(UserError, match=r"mask must have the shape \[128\] or \[1, 128\], not \[127\]"):
         encoder.embed(padded, np.ones(127))
+    for wrong in (np.array([[101, 5], [102, 6]]), np.array(101)):
+        with pytest.raises(UserError, match=r"the shape \[.*\]; give one sentence at a time, \[tokens\] or"):
+            encoder.embed(wrong)
+    with pytest.raises(UserError, match="token 1 and 1 at a later one"):
+        encoder.embed(np.array([101, 5, 102]), np.array([1, 0, 1]))
+    with pytest.raises(UserError, match="'input_ids' is 1.5 at .0, 1.; its table has entries"):
+        encoder.embed(np.array([101, 1.5, 102]))
+    assert np.array_equal(encoder.embed(np.array([ids]))[0], encoder.embed(np.array(ids))[0])
     with pytest.raises(UserError, match="there are 129 tokens"):
         encoder.embed(np.ones(129, int))
     with pytest.raises(UserError, match="there are 0 tokens"):

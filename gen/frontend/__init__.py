@@ -34,7 +34,8 @@ def import_model(path: str | Path, calibration: Calibration | None = None, *, pe
     graph = import_float(model, name)
     if calibration is None:
         raise UserError(f"{path} is a float network: give calibration data (typical inputs) to quantise it with, "
-                        f"--calibrate DATA.npz with an array [N, ...] for each of {', '.join(graph.inputs)}")
+                        f"--calibrate DATA.npz with an array [N, ...] for each of "
+                        + ", ".join([*graph.inputs, *([graph.mask] if graph.mask else [])]))
     graph = run_passes(graph)
     return quantise(graph, samples(graph, calibration), percentile=percentile, least_error=least_error)
 

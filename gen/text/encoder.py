@@ -98,7 +98,11 @@ class SentenceEncoder:
         input_ids: as many as there are, or as the network has, with an attention_mask of ones for those that count.
         `UserError` for a number that no token has, too many of them, or a mask that does not fit.
         """
-        ids, most = np.asarray(input_ids).reshape(-1), tokens_of(self.graph)
+        given, most = np.asarray(input_ids), tokens_of(self.graph)
+        if given.ndim == 0 or given.size != given.shape[-1]:
+            raise UserError(f"the numbers of tokens have the shape {list(given.shape)}; give one sentence at a time, "
+                            "[tokens] or [1, tokens]")
+        ids = given.reshape(-1)
         if not 1 <= len(ids) <= most:
             raise UserError(f"there are {len(ids)} tokens; {self.graph.name} was made for 1 to {most}")
         length = len(ids) if attention_mask is None else sequence_length(attention_mask, len(ids))
