@@ -325,9 +325,10 @@ def zoo(
         write_json(json_file, terminal.encode(texts or [], engine, config, accuracy, note))
         return
     records = [network.record() for network in ZOO.values()]
-    _table("zoo", ["name", "network", "input", "other sizes (NAME@SIZE)", "MMAC", "parameters", "weights"], [
-        [r["name"], r["what"], "x".join(map(str, r["input"])), r["sizes"],
-         f"{r['macs'] / 1e6:,.2f}", f"{r['parameters']:,}", r["weights"]] for r in records])
+    _table("zoo", ["name", "network", "input", "other sizes (NAME@SIZExLAYERS)", "MMAC", "parameters", "weights"], [
+        [r["name"], r["what"], "x".join(map(str, r["input"])),
+         ", ".join(filter(None, (r["sizes"], r["layers"]))), f"{r['macs'] / 1e6:,.2f}", f"{r['parameters']:,}",
+         r["weights"]] for r in records])
     write_json(json_file, records)
 
 
