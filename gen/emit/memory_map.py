@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from systolith.gen.graph import MatMul
-from systolith.gen.schedule.memory import place
+from systolith.gen.schedule.memory import lower_bound, place
 from systolith.gen.schedule.schedule import Schedule
 from systolith.gen.schedule.streams import stream_numbers
 from systolith.rtl.config import Config
@@ -49,6 +49,14 @@ def _read_past(s: Schedule) -> dict[str, int]:
             row = max(each.bytes // each.shape[0] for each in (whole, tensor)) + network.pads.get(owner, 0)
             found[owner] = max(found.get(owner, 0), -tensor.shape[0] % tile * row)
     return found
+
+
+def least_bytes(s: Schedule, ring_tiles: int) -> int:
+    """Bytes of unified memory that a schedule needs at least: without its program, and as if nothing were lost between
+    its buffers."""
+    config = s.network.config
+    held = [lower_bound(buffers, config.word_bytes)[0] for buffers in (s.activations(), s.constants())]
+    return len(s.network.pool) + sum(held) + (ring_tiles * config.weight_tile_bytes if config.external_bytes else 0)
 
 
 class MemoryMap:
