@@ -75,6 +75,9 @@ class Schedule:
         for name in graph.inputs:
             tensor(name, -1, 0, graph.tensors[name].shape[0])
         for position, piece in enumerate(self.order):
+            if 0 < position < len(self.order) - 1 and (
+                    piece.like(self.order[position - 1]) and piece.like(self.order[position + 1])):
+                continue  # only the first and the last of them matter
             plan = self.plans[piece.node]
             for need in piece.needs:
                 tensor(need[0], position, *need[1:])

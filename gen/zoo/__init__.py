@@ -26,8 +26,8 @@ ZOO: dict[str, Network] = {network.name: network for network in (
 
 
 def from_name(text: str) -> Graph | None:
-    """The graph that NAME, NAME@SIZE or NAME@SIZExLAYERS means; None where there is no such name, `UserError` for a size
-    that it cannot have."""
+    """The graph that NAME, NAME@SIZE or NAME@SIZExLAYERS means; None where there is no such name, `UserError` for what
+    it cannot have."""
     match = re.fullmatch(r"(.+?)(?:@([0-9]{1,5})(?:x([0-9]{1,3}))?)?", text)
     if not match or match[1] not in ZOO:
         return None

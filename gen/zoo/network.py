@@ -57,8 +57,9 @@ class Network(ABC):
     def record(self) -> dict[str, Any]:
         """What a table says of it."""
         graph = self.outline()
-        return {"name": self.name, "what": self.what, "input": list(_input(graph)), "sizes": self.sizes, "layers": self.layer_counts,
-                "macs": macs(graph), "parameters": parameters(graph), "weights": self.weights}
+        return {"name": self.name, "what": self.what, "input": list(_input(graph)), "sizes": self.sizes,
+                "layers": self.layer_counts, "macs": macs(graph), "parameters": parameters(graph),
+                "weights": self.weights}
 
 
 def _input(graph: Graph | FloatGraph) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""RoBERTa, base, with seeded random weights: its layers, these with the masked word's scores, and one layer by itself."""
+"""RoBERTa, base, with seeded random weights: its layers, the same with scores of words, and one layer by itself."""
 
 from systolith.gen.float_graph import FloatGraph
 

@@ -47,6 +47,15 @@ def _units(shared: Shared, words: list[int], entry: int, tile_bytes: Mapping[int
     return {unit.name: unit for unit in units}
 
 
+def _step(unit: Unit) -> bool:
+    """Lets a unit go on; whether it can."""
+    if unit.until is not None:
+        if len(unit.until) == unit.seen:
+            return False
+        unit.until = None
+    return next(unit.process)
+
+
 def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LATENCY, feeds: Sequence[HostRow] = (),
             tile_bytes: Mapping[int, int] = MappingProxyType({}), external: bytes = b"",
             length: int = 0, most: int | None = None) -> Timing:
@@ -81,7 +90,7 @@ def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LAT
         if most is not None and sequencer.clock > most:
             return Timing(sequencer.clock, [], {})
         turns.sort(key=attrgetter("clock"))
-        if not any(next(unit.process) for unit in turns):
+        if not any(map(_step, turns)):
             raise Deadlock("; ".join(f"{unit.name} waits for {unit.waits_for}" for unit in turns if unit.waits_for))
     spans = sorted((span for unit in units.values() for span in unit.spans), key=lambda span: span.end)
     events = {f"{name}.{event}": intervals for name, unit in units.items() for event, intervals in unit.events.items()}
