@@ -1,6 +1,7 @@
 """Core graph to artefact: the schedule that does what the user wants."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,6 +15,7 @@ from systolith.gen.errors import UserError
 from systolith.gen.goal import Goal
 from systolith.gen.graph import Graph, Pool2D
 from systolith.gen.passes.integer import run_integer_passes
+from systolith.gen.schedule.estimate import estimate
 from systolith.gen.schedule.memory import lower_bound
 from systolith.gen.schedule.packing import Packing
 from systolith.gen.schedule.schedule import Schedule, Stripes, schedule
@@ -31,6 +33,9 @@ PACK_LEAD, TIGHT_PACK_LEAD = 1, 0
 APART = (0, 6)
 """What rests in pages outside: all that crosses from one part of the network to another, or only what is read so many
 operators after it is made. Which is better depends on the memory there is."""
+HOPELESS = 1.5
+"""A schedule that is estimated to take so many times longer than one that is made already is not made: estimates are
+within a fifth of the cycle model's."""
 RANDOM_SAMPLES = 2
 """Inputs that stand for a user's own where pages are to be measured."""
 
@@ -55,7 +60,8 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
     """The artefact of a graph for a machine; `UserError` where it does not fit, by how much and with which tensors.
 
     samples: integer inputs [height, width, channels] on which the need of pages is measured, where the goal has them;
-    seeded random ones if there are none. progress: is told which step of how many begins; most networks need few.
+    seeded random ones if there are none. progress: is told which step of how many begins, most networks need few; and
+    "" at the end.
     """
     goal = goal or Goal()
     capacity = min(config.memory_bytes, goal.memory or config.memory_bytes)
@@ -73,21 +79,11 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
                         f"codec_lanes=8")
     samples = samples or [random_inputs(graph, seed) for seed in range(RANDOM_SAMPLES)]
     outside = paged and bool(config.external_bytes and config.outside_pages)
-    compiler = _Compiler(config, requests, _Steps(graph.name, progress, len(requests), 1 + len(APART) * outside))
-    if goal.codec == "pages":
-        if goal.optimise == "cycles":
-            with suppress(DoesNotFit):
-                return compiler.rows(graph, brief=True)
-        fed = feed_inputs(graph)
-        return _best(compiler.packed(fed, Packing(fed, samples)), goal)
+    steps = _Steps(graph.name, progress, len(requests), 1 + len(APART) * outside)
     try:
-        return compiler.rows(graph, brief=outside)
-    except DoesNotFit:
-        if not outside:
-            raise
-    packing = Packing(graph, samples, outside=True, raw=goal.codec == "off")
-    return _best((way for apart in APART
-                  for way in compiler.packed(graph, dataclasses.replace(packing, apart=apart))), goal)
+        return _Compiler(config, requests, steps).best(graph, samples, outside=outside)
+    finally:
+        steps.end()
 
 
 def _ring_tiles(config: Config, capacity: int, most: int) -> int:
@@ -108,9 +104,14 @@ class _Steps:
         if self._tell:
             self._tell(f"{self._name}: step {self._done} of up to {self._count}, {what}")
 
+    def end(self) -> None:
+        """There is none left."""
+        if self._tell:
+            self._tell("")
 
-Way = Callable[[], Artefact]
-"""Makes an artefact; `DoesNotFit` where it cannot."""
+
+Way = Callable[[], Artefact | None]
+"""Makes an artefact; None where there is a far better one, `DoesNotFit` where it cannot."""
 
 
 @dataclasses.dataclass
@@ -121,8 +122,28 @@ class _Compiler:
     requests: Sequence[Request]
     steps: _Steps
     _known: Known = dataclasses.field(default_factory=dict)
+    _estimate: float = math.inf
+    """The least one of what is made already."""
 
-    def rows(self, graph: Graph, *, brief: bool) -> Artefact:
+    def best(self, graph: Graph, samples: Sequence[dict[str, NDArray[Any]]], *, outside: bool) -> Artefact:
+        """What the goal is served best by; outside: what the unified memory is too small for may leave it."""
+        goal = self.requests[0].goal
+        if goal.codec == "pages":
+            if goal.optimise == "cycles":
+                with suppress(DoesNotFit):
+                    return self._rows(graph, brief=True)
+            fed = feed_inputs(graph)
+            return _best(self._packed(fed, Packing(fed, samples)), goal)
+        try:
+            return self._rows(graph, brief=outside)
+        except DoesNotFit:
+            if not outside:
+                raise
+        packing = Packing(graph, samples, outside=True, raw=goal.codec == "off")
+        return _best((way for apart in APART
+                      for way in self._packed(graph, dataclasses.replace(packing, apart=apart))), goal)
+
+    def _rows(self, graph: Graph, *, brief: bool) -> Artefact:
         """All tensors as they are. brief: nobody reads what the error says."""
         request, goal = self.requests[0], self.requests[0].goal
         self.steps.next("layer by layer")
@@ -135,7 +156,7 @@ class _Compiler:
                 missing = error
         return _best(self._searched(graph, None, missing, fast, brief=brief), goal)
 
-    def packed(self, graph: Graph, packing: Packing) -> Iterator[Way]:
+    def _packed(self, graph: Graph, packing: Packing) -> Iterator[Way]:
         """What crosses from one part of the network to another in pages."""
         yield from self._searched(graph, packing, None, schedule(graph, self.config))
 
@@ -153,26 +174,30 @@ class _Compiler:
         for request in self.requests:
             for by in (0, 1):
                 self.steps.next("a schedule that fits")
-                yield partial(_first_fit, search, dataclasses.replace(request, packing=packing, brief=brief),
+                yield partial(self._first_fit, search, dataclasses.replace(request, packing=packing, brief=brief),
                               max(start, lowest), lowest, by)
 
-
-def _first_fit(search: Search, request: Request, limit: int, lowest: int, by: int) -> Artefact:
-    """The fastest schedule of a search that fits, by one of its estimates; `DoesNotFit` where none does."""
-    tried: Stripes | None = None
-    while True:
-        stripes = search.best(limit, by)
-        assert stripes is not None
-        if stripes != tried:
-            brief = request.brief or limit > lowest
-            try:
-                return link(_striped(search.graph, search.config, stripes, request),
-                            dataclasses.replace(request, brief=brief))
-            except DoesNotFit as error:
-                missing, tried = error, stripes
-        if limit == lowest:
-            raise missing
-        limit = max(min(limit - missing.bytes, limit * 49 // 50), lowest)
+    def _first_fit(self, search: Search, request: Request, limit: int, lowest: int, by: int) -> Artefact | None:
+        """The fastest schedule of a search that fits, by one of its estimates; `DoesNotFit` where none does."""
+        tried: Stripes | None = None
+        while True:
+            stripes = search.best(limit, by)
+            assert stripes is not None
+            if stripes != tried:
+                s = _striped(search.graph, self.config, stripes, request)
+                expected = estimate(s)
+                if request.goal.optimise != "memory" and expected > HOPELESS * self._estimate:
+                    return None
+                try:
+                    made = link(s, dataclasses.replace(request, brief=request.brief or limit > lowest))
+                except DoesNotFit as error:
+                    missing, tried = error, stripes
+                else:
+                    self._estimate = min(self._estimate, expected)
+                    return made
+            if limit == lowest:
+                raise missing
+            limit = max(min(limit - missing.bytes, limit * 49 // 50), lowest)
 
 
 def _best(ways: Iterable[Way], goal: Goal) -> Artefact:
@@ -188,8 +213,8 @@ def _best(ways: Iterable[Way], goal: Goal) -> Artefact:
         except DoesNotFit as error:
             failed.append(error)
             continue
-        if best is None:
-            best = made
+        if best is None or made is None:
+            best = best or made
         elif goal.optimise == "memory":
             best = min(best, made, key=lambda artefact: artefact.sizes["total"])
         elif (made.memory, made.external) != (best.memory, best.external):
