@@ -230,7 +230,7 @@ def link(s: Schedule, request: Request) -> Artefact:
     graph, config = s.network.graph, s.network.config
     if request.brief and (missing := least_bytes(s, request.ring_tiles) - request.capacity) > 0:
         raise DoesNotFit(f"{graph.name} needs at least {missing} bytes more", missing)
-    memory_map = MemoryMap(s, request.ring_tiles, request.tight)
+    memory_map = MemoryMap(s, request.ring_tiles, request.tight, request.capacity)
     first, sizes = memory_map.lay_out(0)
     if request.brief and sizes["total"] > request.capacity:
         raise _does_not_fit(s, config, memory_map.activations, sizes | {"capacity": request.capacity})
