@@ -26,15 +26,15 @@ from systolith.gen.schedule.search import Search
 from systolith.sim.model import session as model_session
 from systolith.sim.model.session import timing_of
 from systolith.sim.model.unit import Unit
-from tests.transformer_networks import model
+from tests.test_search import layer
 
-LITTLE = preset("edge").replace(memory_bytes=18432)
-"""Tensors that wait go to pages outside."""
+LITTLE = preset("edge").replace(memory_bytes=24576)
+"""The network's tensors that wait go to pages outside."""
 
 
 @functools.cache
 def network() -> Graph:
-    return model("masked bert")
+    return layer(0, "net.", tokens=64, channels=64)
 
 
 @functools.cache
@@ -85,7 +85,8 @@ def test_steps_are_for_people(terminal: bool, json: bool, monkeypatch: pytest.Mo
     assert ("step 1 of up to 16" in said) == (terminal and not json)
     assert "gemm:8x32x16, compiled for cycles, on model\n" in said
     if terminal and not json:  # the line is empty where the next one begins
-        assert said.startswith("\x1b[Kgemm:8x32x16: step 1 of up to 16, layer by layer\r\x1b[K\r\x1b[Kgemm:8x32x16, comp")
+        step = "\x1b[Kgemm:8x32x16: step 1 of up to 16, layer by layer\r"
+        assert said.startswith(f"{step}\x1b[K\r\x1b[Kgemm:8x32x16, compiled")
     assert ("\x1b" in said) == terminal
 
 
