@@ -21,15 +21,16 @@ SUITE = ("resnet8", "ds-cnn", "vww", "ad", "resnet50", "mobilenetv2", "yolov5s-6
 """The networks of a benchmark that names none."""
 
 
-def suite(config: Config, goals: list[Goal]) -> Iterator[Artefact]:
-    """The networks of `SUITE`, each for every goal; memory_bytes is doubled until none has to be cut for it."""
+def suite(config: Config, goals: list[Goal], progress: Callable[[str], None] | None = None) -> Iterator[Artefact]:
+    """The networks of `SUITE`, each for every goal; memory_bytes is doubled until none has to be cut for it. progress:
+    see `compile_graph`."""
     for name in SUITE:
         for goal in goals:
-            most = artefact_of(name, config.replace(memory_bytes=1 << ADDRESS_BITS), goal=goal)
+            most = artefact_of(name, config.replace(memory_bytes=1 << ADDRESS_BITS), goal=goal, progress=progress)
             machine = config
             while machine.memory_bytes < most.sizes["total"]:
                 machine = machine.replace(memory_bytes=2 * machine.memory_bytes)
-            yield artefact_of(name, machine, goal=goal)
+            yield artefact_of(name, machine, goal=goal, progress=progress)
 
 
 def check_benchmark_engine(engine: str) -> None:

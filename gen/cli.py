@@ -1,6 +1,7 @@
 """The command line: `systolith --help`."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,7 +95,8 @@ def compile_command(
         require_writable(file)
     if Path(model).suffix == ".slp":
         raise UserError(f"{model} is compiled already; give the network that it was made from")
-    artefact = artefact_of(model, config, read_arrays(calibrate) if calibrate else None, goal=goal)
+    artefact = artefact_of(model, config, read_arrays(calibrate) if calibrate else None, goal=goal,
+                           progress=_steps(json_file))
     save(artefact, output)
     made = report.run_report(artefact, "none", artefact.config.name, None, None, 0)
     terminal = report.console()
@@ -135,7 +137,8 @@ def run(
     if report_folder:
         require_folder(report_folder)
     artefact = artefact_of(model, config, read_arrays(calibrate) if calibrate else None,
-                           compiled=config if preset_name or config_file or sets else None)
+                           compiled=config if preset_name or config_file or sets else None,
+                           progress=_steps(json_file))
     arrays = read_arrays(input_file)
     samples = integer_samples(artefact.graph, arrays, str(input_file))
     lengths = sequence_lengths(artefact.graph, arrays, str(input_file), len(samples))
@@ -200,8 +203,9 @@ def bench(
         require_folder(report_folder)
     calibration = read_arrays(calibrate) if calibrate else None
     compiled = config if preset_name or config_file or sets else None
-    artefacts = ([artefact_of(name, config, calibration, compiled=compiled, goal=goals[0]) for name in names]
-                 if names else benchmarks.suite(config, goals))
+    progress = _steps(json_file)
+    artefacts = ([artefact_of(name, config, calibration, compiled=compiled, goal=goals[0], progress=progress)
+                  for name in names] if names else benchmarks.suite(config, goals, progress))
     reports = []
     for artefact in artefacts:
         note(f"{artefact.graph.name}, compiled for {artefact.optimise}, on {engine}")
@@ -344,9 +348,10 @@ def zoo(
         write_json(json_file, terminal.encode(texts or [], engine, config, accuracy, note))
         return
     records = [network.record() for network in ZOO.values()]
-    _table("zoo", ["name", "network", "input", "other sizes (NAME@SIZE)", "MMAC", "parameters", "weights"], [
-        [r["name"], r["what"], "x".join(map(str, r["input"])), r["sizes"],
-         f"{r['macs'] / 1e6:,.2f}", f"{r['parameters']:,}", r["weights"]] for r in records])
+    _table("zoo", ["name", "network", "input", "other sizes (NAME@SIZExLAYERS)", "MMAC", "parameters", "weights"], [
+        [r["name"], r["what"], "x".join(map(str, r["input"])),
+         ", ".join(filter(None, (r["sizes"], r["layers"]))), f"{r['macs'] / 1e6:,.2f}", f"{r['parameters']:,}",
+         r["weights"]] for r in records])
     write_json(json_file, records)
 
 
@@ -358,10 +363,17 @@ def operators() -> None:
 
 
 def note(text: str, end: str = "\n") -> None:
-    """Progress, on standard error, so that standard output stays the answer."""
-    if end == "\r" and not sys.stderr.isatty():
-        return
-    print(text, end=end, file=sys.stderr, flush=True)
+    """Progress, on standard error, so that standard output stays the answer. With end "\r" the next one replaces it;
+    that is for terminals only."""
+    if sys.stderr.isatty():
+        print(f"\x1b[K{text}", end=end, file=sys.stderr, flush=True)
+    elif end != "\r":
+        print(text, end=end, file=sys.stderr, flush=True)
+
+
+def _steps(json_file: Path | None) -> Callable[[str], None] | None:
+    """Shows the steps of a compilation; the last one goes when it ends. Not where a program is to read the answer."""
+    return None if json_file else lambda text: note(text, end="\r")
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Core graph to artefact: the schedule that does what the user wants."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -14,10 +15,11 @@ from systolith.gen.errors import UserError
 from systolith.gen.goal import Goal
 from systolith.gen.graph import Graph, Pool2D
 from systolith.gen.passes.integer import run_integer_passes
+from systolith.gen.schedule.estimate import estimate
 from systolith.gen.schedule.memory import lower_bound
 from systolith.gen.schedule.packing import Packing
 from systolith.gen.schedule.schedule import Schedule, Stripes, schedule
-from systolith.gen.schedule.search import Search
+from systolith.gen.schedule.search import Known, Search
 from systolith.gen.schedule.streams import feed_inputs, insert_streams
 from systolith.rtl.config import Config
 from systolith.sim.golden.execute import random_inputs
@@ -31,6 +33,9 @@ PACK_LEAD, TIGHT_PACK_LEAD = 1, 0
 APART = (0, 6)
 """What rests in pages outside: all that crosses from one part of the network to another, or only what is read so many
 operators after it is made. Which is better depends on the memory there is."""
+HOPELESS = 1.5
+"""A schedule that is estimated to take so many times longer than one that is made already is not made: estimates are
+within a fifth of the cycle model's."""
 RANDOM_SAMPLES = 2
 """Inputs that stand for a user's own where pages are to be measured."""
 
@@ -50,11 +55,13 @@ def _check(graph: Graph) -> None:
 
 
 def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, ring_tiles: int | None = None,
-                  samples: Sequence[dict[str, NDArray[Any]]] = ()) -> Artefact:
+                  samples: Sequence[dict[str, NDArray[Any]]] = (),
+                  progress: Callable[[str], None] | None = None) -> Artefact:
     """The artefact of a graph for a machine; `UserError` where it does not fit, by how much and with which tensors.
 
     samples: integer inputs [height, width, channels] on which the need of pages is measured, where the goal has them;
-    seeded random ones if there are none.
+    seeded random ones if there are none. progress: is told which step of how many begins, most networks need few; and
+    "" at the end.
     """
     goal = goal or Goal()
     capacity = min(config.memory_bytes, goal.memory or config.memory_bytes)
@@ -71,91 +78,153 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
         raise UserError(f"--codec {goal.codec} needs a machine with a codec, which {config.name} does not have; set "
                         f"codec_lanes=8")
     samples = samples or [random_inputs(graph, seed) for seed in range(RANDOM_SAMPLES)]
-    if goal.codec == "pages":
-        if goal.optimise == "cycles":
-            with suppress(DoesNotFit):
-                return _compile_rows(graph, config, requests)
-        fed = feed_inputs(graph)
-        return _compile_packed(fed, config, requests, Packing(fed, samples))
+    outside = paged and bool(config.external_bytes and config.outside_pages)
+    steps = _Steps(graph.name, progress, len(requests), 1 + len(APART) * outside)
     try:
-        return _compile_rows(graph, config, requests)
-    except DoesNotFit:
-        if not (paged and config.external_bytes and config.outside_pages):
-            raise
-    packing = Packing(graph, samples, outside=True, raw=goal.codec == "off")
-    return _best([partial(_compile_packed, graph, config, requests, dataclasses.replace(packing, apart=apart))
-                  for apart in APART], goal)
+        return _Compiler(config, requests, steps).best(graph, samples, outside=outside)
+    finally:
+        steps.end()
 
 
 def _ring_tiles(config: Config, capacity: int, most: int) -> int:
     return min(most, max(4, capacity // RING_PART // config.weight_tile_bytes))
 
 
-def _compile_rows(graph: Graph, config: Config, requests: Sequence[Request]) -> Artefact:
-    """All tensors as they are."""
-    request, goal = requests[0], requests[0].goal
-    fast = schedule(graph, config)
-    missing = None
-    if goal.optimise == "cycles" and goal.cascades:
+class _Steps:
+    """Tells how far a compilation is: one layer after the other is a step; then so many searches may come, of one step
+    and two for each request."""
+
+    def __init__(self, name: str, progress: Callable[[str], None] | None, requests: int, searches: int) -> None:
+        self._name, self._tell = name, progress
+        self._done, self._count = 0, 1 + searches * (1 + 2 * requests)
+
+    def next(self, what: str) -> None:
+        """A step begins."""
+        self._done += 1
+        if self._tell:
+            self._tell(f"{self._name}: step {self._done} of up to {self._count}, {what}")
+
+    def end(self) -> None:
+        """There is none left."""
+        if self._tell:
+            self._tell("")
+
+
+Way = Callable[[], Artefact | None]
+"""Makes an artefact; None where there is a far better one, `DoesNotFit` where it cannot."""
+
+
+@dataclasses.dataclass
+class _Compiler:
+    """The ways to compile a network for a machine. requests: the first one is for speed where the goal is."""
+
+    config: Config
+    requests: Sequence[Request]
+    steps: _Steps
+    _known: Known = dataclasses.field(default_factory=dict)
+    _estimate: float = math.inf
+    """The least one of what is made already."""
+
+    def best(self, graph: Graph, samples: Sequence[dict[str, NDArray[Any]]], *, outside: bool) -> Artefact:
+        """What the goal is served best by; outside: what the unified memory is too small for may leave it."""
+        goal = self.requests[0].goal
+        if goal.codec == "pages":
+            if goal.optimise == "cycles":
+                with suppress(DoesNotFit):
+                    return self._rows(graph, brief=True)
+            fed = feed_inputs(graph)
+            return _best(self._packed(fed, Packing(fed, samples)), goal)
         try:
-            return link(fast, request)
-        except DoesNotFit as error:
-            missing = error
-    return _search(Search(graph, config, layers=not goal.cascades), requests, missing,
-                   lower_bound(fast.activations(), config.word_bytes)[0])
+            return self._rows(graph, brief=outside)
+        except DoesNotFit:
+            if not outside:
+                raise
+        packing = Packing(graph, samples, outside=True, raw=goal.codec == "off")
+        return _best((way for apart in APART
+                      for way in self._packed(graph, dataclasses.replace(packing, apart=apart))), goal)
 
-
-def _compile_packed(graph: Graph, config: Config, requests: Sequence[Request], packing: Packing) -> Artefact:
-    """What crosses from one part of the network to another in pages."""
-    search = Search(graph, config, packing, layers=not requests[0].goal.cascades)
-    return _search(search, [dataclasses.replace(request, packing=packing) for request in requests], None,
-                   lower_bound(schedule(graph, config).activations(), config.word_bytes)[0])
-
-
-def _search(search: Search, requests: Sequence[Request], missing: DoesNotFit | None, highest: int) -> Artefact:
-    """The best of the first schedules that fit, one for each request: from what the goal allows, `highest` or the least
-    at the other ends, downwards."""
-    lowest, goal = search.smallest(), requests[0].goal
-    start = {"memory": lowest, "balanced": round((lowest * highest) ** 0.5)}.get(
-        goal.optimise, highest - (missing.bytes if missing else 0))
-    return _best([partial(_first_fit, search, request, max(start, lowest), lowest, by)
-                  for request in requests for by in (0, 1)], goal)
-
-
-def _first_fit(search: Search, request: Request, limit: int, lowest: int, by: int) -> Artefact:
-    """The fastest schedule of a search that fits, by one of its estimates; `DoesNotFit` where none does."""
-    tried: Stripes | None = None
-    while True:
-        stripes = search.best(limit, by)
-        assert stripes is not None
-        if stripes != tried:
+    def _rows(self, graph: Graph, *, brief: bool) -> Artefact:
+        """All tensors as they are. brief: nobody reads what the error says."""
+        request, goal = self.requests[0], self.requests[0].goal
+        self.steps.next("layer by layer")
+        fast = schedule(graph, self.config)
+        missing = None
+        if goal.optimise == "cycles" and goal.cascades:
             try:
-                return link(_striped(search.graph, search.config, stripes, request), request)
+                return link(fast, request)
             except DoesNotFit as error:
-                missing, tried = error, stripes
-        if limit == lowest:
-            raise missing
-        limit = max(min(limit - missing.bytes, limit * 49 // 50), lowest)
+                missing = error
+        return _best(self._searched(graph, None, missing, fast, brief=brief), goal)
+
+    def _packed(self, graph: Graph, packing: Packing) -> Iterator[Way]:
+        """What crosses from one part of the network to another in pages."""
+        yield from self._searched(graph, packing, None, schedule(graph, self.config))
+
+    def _searched(self, graph: Graph, packing: Packing | None, missing: DoesNotFit | None, fast: Schedule, *,
+                  brief: bool = False) -> Iterator[Way]:
+        """The first schedules that fit, one for each request and estimate: from what the goal allows, what layer by
+        layer needs or the least at the other ends, downwards."""
+        self.steps.next("which operators to make together")
+        shared = packing is None or packing.outside  # what is packed on the chip counts by what it needs there
+        goal = self.requests[0].goal
+        search = Search(graph, self.config, packing, layers=not goal.cascades, known=self._known if shared else None)
+        lowest, highest = search.smallest(), lower_bound(fast.activations(), self.config.word_bytes)[0]
+        start = {"memory": lowest, "balanced": round((lowest * highest) ** 0.5)}.get(
+            goal.optimise, highest - (missing.bytes if missing else 0))
+        for request in self.requests:
+            for by in (0, 1):
+                self.steps.next("a schedule that fits")
+                yield partial(self._first_fit, search, dataclasses.replace(request, packing=packing, brief=brief),
+                              max(start, lowest), lowest, by)
+
+    def _first_fit(self, search: Search, request: Request, limit: int, lowest: int, by: int) -> Artefact | None:
+        """The fastest schedule of a search that fits, by one of its estimates; `DoesNotFit` where none does."""
+        tried: Stripes | None = None
+        while True:
+            stripes = search.best(limit, by)
+            assert stripes is not None
+            if stripes != tried:
+                s = _striped(search.graph, self.config, stripes, request)
+                expected = estimate(s)
+                if request.goal.optimise != "memory" and expected > HOPELESS * self._estimate:
+                    return None
+                try:
+                    made = link(s, dataclasses.replace(request, brief=request.brief or limit > lowest))
+                except DoesNotFit as error:
+                    missing, tried = error, stripes
+                else:
+                    self._estimate = min(self._estimate, expected)
+                    return made
+            if limit == lowest:
+                raise missing
+            limit = max(min(limit - missing.bytes, limit * 49 // 50), lowest)
 
 
-def _best(ways: Sequence[Callable[[], Artefact]], goal: Goal) -> Artefact:
+def _best(ways: Iterable[Way], goal: Goal) -> Artefact:
     """The artefact that serves the goal best: by the cycle model, or by its memory; of those that do not fit, what the
     nearest says."""
-    made: list[Artefact] = []
+    from systolith.sim.model.session import timing_of  # the model imports the compiler
+    best: Artefact | None = None
+    cycles: int | None = None
     failed: list[DoesNotFit] = []
     for way in ways:
         try:
-            made.append(way())
+            made = way()
         except DoesNotFit as error:
             failed.append(error)
-    if not made:
+            continue
+        if best is None or made is None:
+            best = best or made
+        elif goal.optimise == "memory":
+            best = min(best, made, key=lambda artefact: artefact.sizes["total"])
+        elif (made.memory, made.external) != (best.memory, best.external):
+            cycles = timing_of(best).cycles if cycles is None else cycles
+            other = timing_of(made, most=cycles).cycles
+            if other < cycles:
+                best, cycles = made, other
+    if best is None:
         raise min(failed, key=lambda error: error.bytes)
-    if len(made) == 1:
-        return made[0]
-    if goal.optimise == "memory":
-        return min(made, key=lambda artefact: artefact.sizes["total"])
-    from systolith.sim.model.session import timing_of  # the model imports the compiler
-    return min(made, key=lambda artefact: timing_of(artefact).cycles)
+    return best
 
 
 def _striped(graph: Graph, config: Config, stripes: Stripes, request: Request) -> Schedule:

@@ -1,6 +1,6 @@
 """Networks by what a user types: a file, a name of the zoo, a matrix product."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -68,15 +68,15 @@ def last_sample(graph: Graph, calibration: Mapping[str, NDArray[Any]],
 
 
 def artefact_of(name: str, config: Config, calibration: Calibration | None = None, *, compiled: Config | None = None,
-                goal: Goal | None = None) -> Artefact:
+                goal: Goal | None = None, progress: Callable[[str], None] | None = None) -> Artefact:
     """The same compiled for a machine, or what a compiled file has; `compiled`: the machine that such a file must be
     for, any if None. Where the goal has pages, calibration also says how many; then a network may have it that is
-    quantised already."""
+    quantised already. progress: see `compile_graph`."""
     if Path(name).suffix != ".slp":
         if calibration is None or not goal or goal.codec == "off":
-            return compile_graph(graph_of(name, calibration), config, goal)
+            return compile_graph(graph_of(name, calibration), config, goal, progress=progress)
         graph = graph_of(name, calibration if _is_float(name) else None)
-        return compile_graph(graph, config, goal, samples=_some(graph, calibration))
+        return compile_graph(graph, config, goal, samples=_some(graph, calibration), progress=progress)
     if calibration is not None:
         raise UserError(f"{name} is compiled already; calibration data goes with a float ONNX file, so leave out "
                         "--calibrate")

@@ -1,6 +1,7 @@
 """Programs as words: instructions in whole and in compact form, and back. The forms are described in `rtl.isa`."""
 
 from collections.abc import Iterable, Sequence
+from operator import ne
 
 from .isa import BY_OPCODE, COMPACT, LOOP, NEXT, Instruction
 
@@ -87,14 +88,15 @@ class Assembler:
         out: list[int] = []
         for instruction in instructions:
             kind, whole = instruction.kind, instruction.encode()
-            best = None
+            best, behind = None, whole[1:]
             for slot in range(self._slots):
                 if base := self._kept.get((kind.opcode, slot)):
-                    changed = [k for k in range(1, kind.length) if whole[k] != base[k]]
-                    if best is None or len(changed) < len(best[1]):
-                        best = slot, changed
-            if best and 2 + len(best[1]) < kind.length:
-                slot, changed = best
+                    count = sum(map(ne, behind, base[1:]))
+                    if best is None or count < best[1]:
+                        best = slot, count
+            if best and 2 + best[1] < kind.length:
+                slot, base = best[0], self._kept[kind.opcode, best[0]]
+                changed = [k for k in range(1, kind.length) if whole[k] != base[k]]
                 out += [whole[0] & 0xFFFF0000 | slot << 8 | COMPACT | kind.opcode, sum(1 << k for k in changed),
                         *(whole[k] for k in changed)]
             else:

@@ -23,6 +23,7 @@ softmax unit do not have LENGTH, and take no notice of marks.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from amaranth import signed, unsigned
@@ -105,15 +106,26 @@ class InstructionType:
         """Words of the instruction."""
         return len(self.words)
 
-    @property
+    @cached_property
     def fields(self) -> dict[str, Field]:
         """Named fields, in order."""
         return {field.name: field for word in self.words for field in word if field.name}
 
-    @property
+    @cached_property
     def second_names(self) -> dict[str, str]:
         """Second names of fields, and their first ones."""
         return {field.also: field.name for word in self.words for field in word if field.also}
+
+    @cached_property
+    def blank(self) -> dict[str, int]:
+        """Values of all fields where none is given."""
+        return dict.fromkeys(self.fields, 0) | {"opcode": self.opcode, "length": self.length}
+
+    @cached_property
+    def places(self) -> tuple[tuple[tuple[str, int, int], ...], ...]:
+        """Of each word: name, mask and offset of its fields."""
+        return tuple(tuple((field.name, (1 << field.width) - 1, sum(before.width for before in word[:index]))
+                           for index, field in enumerate(word) if field.name) for word in self.words)
 
     def __call__(self, **values: int) -> "Instruction":
         return Instruction(self, values)
@@ -138,20 +150,18 @@ class Instruction:
 
     def __init__(self, kind: InstructionType, values: dict[str, int]) -> None:
         self.kind = kind
-        fields = kind.fields
-        implied = {"opcode": kind.opcode, "length": kind.length}
         for other, name in kind.second_names.items():
             if other in values:
                 if name in values:
                     raise ValueError(f"{kind.name}: {other} and {name} are one field")
                 values = {name if key == other else key: value for key, value in values.items()}
-        self.values = {name: int(values.get(name, implied.get(name, 0))) for name in fields}
-        for name in values:
-            if name not in fields:
+        self.values = dict(kind.blank)
+        for name, value in values.items():
+            if name not in kind.fields:
                 raise ValueError(f"{kind.name} has no field {name!r}")
-        for name, field in fields.items():
+            self.values[name] = int(value)
             try:
-                field.check(self.values[name])
+                kind.fields[name].check(self.values[name])
             except FieldError as error:
                 raise FieldError(f"{kind.name}: {error}") from None
 
@@ -172,15 +182,7 @@ class Instruction:
 
     def encode(self) -> list[int]:
         """The instruction's words, unsigned 32-bit."""
-        words = []
-        for word in self.kind.words:
-            bits, offset = 0, 0
-            for field in word:
-                if field.name:
-                    bits |= (self.values[field.name] & ((1 << field.width) - 1)) << offset
-                offset += field.width
-            words.append(bits)
-        return words
+        return [sum((self.values[name] & mask) << offset for name, mask, offset in word) for word in self.kind.places]
 
 
 _HEADER = (_u("opcode", 8, "what to do; the high digit names the unit"), _u("length", 8, "words of the instruction"),

@@ -208,13 +208,16 @@ def test_a_network_at_another_size() -> None:
 
 @pytest.mark.parametrize("text, says", [
     ("resnet50@70", "multiple of 32 high and wide, at least 64, not 70"), ("vww@32", "at least 64, not 32"),
-    ("yolov5s-640-relu@0", "not 0"), ("ds-cnn@49", "ds-cnn has one size; leave out @49"), ("ad@640", "one size")])
+    ("yolov5s-640-relu@0", "not 0"), ("ds-cnn@49", "ds-cnn has one size; leave out @49"), ("ad@640", "one size"),
+    ("resnet8@64x2", "resnet8 has one number of layers; leave out x2")])
 def test_sizes_that_are_refused(text: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         from_name(text)
 
 
-@pytest.mark.parametrize("text", ["resnet9", "resnet8@", "resnet8@big", "resnet8@-4", "resnet8@1e3", "@32", "", "a\nb"])
+@pytest.mark.parametrize("text", [
+    "resnet9", "resnet8@", "resnet8@big", "resnet8@-4", "resnet8@1e3", "vit-tiny@224x", "vit-tiny@x2", "@32", "",
+    "a\nb"])
 def test_names_that_are_none(text: str) -> None:
     assert from_name(text) is None
 
@@ -411,14 +414,14 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     records = json.loads((tmp_path / "zoo.json").read_text())
     assert [r["name"] for r in records] == list(ZOO)
     assert records[0] == {"name": "resnet8", "what": ZOO["resnet8"].what, "input": [32, 32, 3],
-                          "sizes": "multiples of 4",
+                          "sizes": "multiples of 4", "layers": "",
                           "macs": 12_501_632, "parameters": 77_706, "weights": "seeded random"}
     assert _call(monkeypatch, "zoo", "--json", str(tmp_path / "no" / "zoo.json")) == 2
     assert "make it first" in capsys.readouterr().err
 
 
 def test_a_benchmark_finds_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(networks, "compile_graph", lambda graph, config, goal: graph)
+    monkeypatch.setattr(networks, "compile_graph", lambda graph, config, goal, progress: graph)
     config = preset("edge")
     assert digest(artefact_of("ad", config)) == digest(small("ad"))  # type: ignore[arg-type]
     assert artefact_of("resnet8@64", config).name == "resnet8@64"  # type: ignore[attr-defined]

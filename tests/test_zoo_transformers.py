@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from systolith.gen.compile import compile_graph
 from systolith.gen.emit import link, plan
 from systolith.gen.errors import UserError
-from systolith.gen.float_graph import FloatGraph, float_execute
+from systolith.gen.float_graph import FloatConv, FloatGraph, float_execute
 from systolith.gen.graph import Constant, Embedding, Graph, MatMul, Norm, Slice, Softmax, Tensor
 from systolith.gen.passes import run_passes
 from systolith.gen.passes.shorten import shortened
@@ -34,10 +34,13 @@ COMMON = 0.7
 """Part of the tokens' variance that all have in common, at most."""
 SMALL = {"roberta-layer": 16, "vit-tiny": 64, "decoder-block": 16}
 """Sizes that are quick; roberta-base has 163 million parameters at any."""
+HEAD = 768 * (768 + 1) + 2 * 768 + 50265
+"""Parameters of the masked word's head beside the words' table."""
 PUBLISHED = {  # MACs; parameters as published, but for what the comments say; outputs
-    # 124,697,433, of which the decoder's weights (the words' table there) count twice, 386 positions are left out and
-    # the type is a part of the positions
-    "roberta-base": (12 * 931_135_488 + 768 * (768 + 50265), 124_697_433 + (50265 - 386 - 1) * 768, (1, 1, 50265)),
+    # 124,697,433 with the head, of which the decoder's weights (the words' table there) count twice, 386 positions are
+    # left out and the type is a part of the positions
+    "roberta-base": (12 * 931_135_488, 124_697_433 - 387 * 768 - HEAD, (128, 1, 768)),
+    "roberta-mlm": (12 * 931_135_488 + 768 * (768 + 50265), 124_697_433 + (50265 - 387) * 768, (1, 1, 50265)),
     "roberta-layer": (931_135_488, 7_087_872, (128, 1, 768)),
     "vit-tiny": (1_253_683_200, 5_717_416, (1, 1, 1000)),
     "decoder-block": (377_487_360, 2_823_680, (128, 1, 512)),
@@ -178,7 +181,9 @@ def test_positions_are_taken_behind_the_padding() -> None:
 
 @pytest.mark.parametrize("text, says", [
     ("roberta-layer@1", "2 to 512 tokens, not 1"), ("vit-tiny@100", "multiples of 16, 32 to 512 pixels, not 100"),
-    ("decoder-block@1025", "not 1025"), ("vit-tiny@16", "not 16"), ("roberta-layer@0", "not 0")])
+    ("decoder-block@1025", "not 1025"), ("vit-tiny@16", "not 16"), ("roberta-layer@0", "not 0"),
+    ("roberta-base@128x13", "1 to 12 layers, not 13"), ("roberta-base@128x0", "not 0"),
+    ("roberta-layer@16x2", "one layer, not 2")])
 def test_sizes_that_are_refused(text: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         from_name(text)
@@ -186,9 +191,30 @@ def test_sizes_that_are_refused(text: str, says: str) -> None:
 
 def test_records() -> None:
     records = {name: ZOO[name].record() for name in NAMES}
-    assert [record["input"] for record in records.values()] == [[128], [128, 768], [224, 224, 3], [128, 512]]
+    assert [record["input"] for record in records.values()] == [[128], [128], [128, 768], [224, 224, 3], [128, 512]]
     assert records["vit-tiny"]["sizes"] == "multiples of 16, 32 to 512 pixels"
     assert records["roberta-base"]["weights"] == "seeded random"
+    assert [record["layers"] for record in records.values()] == [*["1 to 12 layers"] * 2, "", "1 to 12 layers", ""]
+
+
+def test_fewer_layers() -> None:
+    """The first ones, with the same weights; what comes behind them stays."""
+    network = ZOO["vit-tiny"]
+    assert isinstance(network, Transformer)
+    few, all_ = network.outline(64, 2), network.outline(64)
+    assert (few.name, all_.name, network.outline(layers=2).name) == ("vit-tiny@64x2", "vit-tiny@64", "vit-tiny@224x2")
+    assert network.outline(224, 12).name == "vit-tiny"
+    fixed = macs(network.outline(64, 1)) - (macs(few) - macs(network.outline(64, 1)))
+    assert macs(all_) - fixed == 12 * (macs(network.outline(64, 1)) - fixed) and few.outputs == all_.outputs
+    made = from_name("vit-tiny@32x1")
+    assert made is not None and made.name == "vit-tiny@32x1" and sum(isinstance(n, Softmax) for n in made.nodes) == 1
+    weights = {n.name: n.weights for n in network.float_graph(32, layers=1).nodes if isinstance(n, FloatConv)}
+    for node in network.float_graph(32, layers=2).nodes:
+        if isinstance(node, FloatConv) and node.name in weights:
+            assert np.array_equal(node.weights, weights[node.name])
+    mlm, base = ZOO["roberta-mlm"].outline(), ZOO["roberta-base"].outline()
+    assert isinstance(mlm, FloatGraph) and isinstance(base, FloatGraph) and mlm.mask == base.mask == "attention_mask"
+    assert [n.name for n in mlm.nodes[:len(base.nodes)]] == [n.name for n in base.nodes]
 
 
 def test_constants_do_not_come_behind_weights_that_wait() -> None:

@@ -22,6 +22,8 @@ CHUNK_BYTES = 2048
 STREAMED_FROM = 16384
 """Bytes from which on a program comes in chunks also where there is room for it."""
 LOADER_WORDS = isa.MOVE_IN.length + isa.SYNC.length + isa.JUMP.length
+SHORTEST = 4 * LOADER_WORDS + 2 * CHUNK_BYTES
+"""Bytes of the unified memory that a program in chunks takes at least."""
 _TAIL = isa.SYNC.length + isa.JUMP.length
 
 

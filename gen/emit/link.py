@@ -20,7 +20,7 @@ from systolith.rtl.isa import FieldError, Instruction
 
 from .artefact import Artefact, Layer, Parts, Pool, Written
 from .chunks import CHUNK_BYTES, LOADER_WORDS, STREAMED_FROM, Buffers, cut
-from .memory_map import Image, MemoryMap, align
+from .memory_map import Image, MemoryMap, align, least_bytes
 from .places import home
 from .plan import MOST_BLOCKS, Emitter, Layout
 from .program import PROGRAM_READY, WEIGHT_FREE, Issued
@@ -32,7 +32,8 @@ NAME = 40
 @dataclass(frozen=True)
 class Request:
     """What stays the same while schedules are tried. `macs`: of each operator as the user's file has it, by name.
-    `tight`: memory is worth more than cycles."""
+    `tight`: memory is worth more than cycles. `brief`: what cannot fit may be refused before its program is made, with
+    fewer bytes than are missing."""
 
     goal: Goal
     ring_tiles: int
@@ -40,6 +41,7 @@ class Request:
     macs: dict[str, int]
     packing: Packing | None = None
     tight: bool = False
+    brief: bool = False
 
 
 class DoesNotFit(UserError):
@@ -204,10 +206,10 @@ def _tile_bytes(s: Schedule, packing: Packing | None) -> dict[int, int]:
     return {tag: found[name] for tag, name in streams.items() if name in found}
 
 
-def _pages(s: Schedule, emitter: Emitter, packing: Packing | None) -> int:
+def _pages(s: Schedule, emitter: Emitter, packing: Packing) -> int:
     """Pages that the samples need at most, whatever waits for what: those that an UNPACK leaves count as free for a
     PACK only where that is known to come after it."""
-    if not packing or not emitter.moved_tiles:
+    if not emitter.moved_tiles:
         return 0
     sizes = {plan.output: packing.best(plan.node.inputs[0]).bytes for plan in s.plans if isinstance(plan.node, Pack)}
     unpacks = [moved for moved in emitter.moved_tiles if moved[0].unit == "unpack"]
@@ -226,8 +228,13 @@ def _pages(s: Schedule, emitter: Emitter, packing: Packing | None) -> int:
 def link(s: Schedule, request: Request) -> Artefact:
     """The artefact of a schedule, `DoesNotFit` where it needs more than the request allows."""
     graph, config = s.network.graph, s.network.config
-    memory_map = MemoryMap(s, request.ring_tiles, request.tight)
-    needed_pages = _pages(s, _emit(s, memory_map.image, memory_map.lay_out(0)[0]), request.packing)
+    if request.brief and (missing := least_bytes(s, request.ring_tiles) - request.capacity) > 0:
+        raise DoesNotFit(f"{graph.name} needs at least {missing} bytes more", missing)
+    memory_map = MemoryMap(s, request.ring_tiles, request.tight, request.capacity)
+    first, sizes = memory_map.lay_out(0)
+    if request.brief and sizes["total"] > request.capacity:
+        raise _does_not_fit(s, config, memory_map.activations, sizes | {"capacity": request.capacity})
+    needed_pages = _pages(s, _emit(s, memory_map.image, first), request.packing) if request.packing else 0
     if request.packing and request.packing.outside:
         if needed_pages > config.outside_pages:
             raise UserError(f"{graph.name} needs {needed_pages} pages of {config.page_bytes} bytes in external memory "

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from systolith.gen.graph import MatMul
-from systolith.gen.schedule.memory import place
+from systolith.gen.schedule.memory import lower_bound, place
 from systolith.gen.schedule.schedule import Schedule
 from systolith.gen.schedule.streams import stream_numbers
 from systolith.rtl.config import Config
 
+from .chunks import SHORTEST
 from .places import home
 from .plan import Layout, constants
 
@@ -51,22 +52,38 @@ def _read_past(s: Schedule) -> dict[str, int]:
     return found
 
 
+def least_bytes(s: Schedule, ring_tiles: int) -> int:
+    """Bytes of unified memory that a schedule needs at least: without its program, and as if nothing were lost between
+    its buffers."""
+    config = s.network.config
+    ring = ring_tiles * config.weight_tile_bytes if config.external_bytes else 0
+    return len(s.network.pool) + ring + lower_bound([*s.activations(), *s.constants()], config.word_bytes)[0]
+
+
 class MemoryMap:
     """Where everything of a schedule lies, for any size of the program.
 
-    ring_tiles: of the ring of weights, where they come from external memory. tight: see `Layout`.
+    Constants that are moved in have memory of their own, so that they need not wait for activations that others still
+    read; where there is too little for that they lie among these.
+
+    ring_tiles: of the ring of weights, where they come from external memory. tight: see `Layout`. capacity: bytes that
+    there are.
     """
 
-    def __init__(self, s: Schedule, ring_tiles: int, tight: bool) -> None:
+    def __init__(self, s: Schedule, ring_tiles: int, tight: bool, capacity: int) -> None:
         self._s, self._tight = s, tight
         config = self._config = s.network.config
         self.ring_tiles = ring_tiles if config.external_bytes else 0
         self.image = _image(s, config)
         self.activations = s.activations()
         self._offsets, height = place(self.activations, config.word_bytes)
+        self._constant_offsets, self._constant_height = place(s.constants(), config.word_bytes)
+        ring = self.ring_tiles * config.weight_tile_bytes
+        if self._constant_height and height + self._constant_height + ring + len(s.network.pool) + SHORTEST > capacity:
+            self._offsets, height = place(self.activations + s.constants(), config.word_bytes)
+            self._constant_offsets, self._constant_height = {}, 0
         ends = {buffer.name: self._offsets[buffer.name] + buffer.size for buffer in self.activations}
         self._height = max(height, *(ends[name] + more for name, more in _read_past(s).items() if name in ends), 0)
-        self._constant_offsets, self._constant_height = place(s.constants(), config.word_bytes)
         self.page_limit = 0
         """Pages of streams."""
         self._held = {} if s.streamed else {

@@ -1,6 +1,7 @@
 """Where tensors lie in the unified memory: in buffers of their own, or as parts of another's."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -141,14 +142,18 @@ def find_pads(graph: Graph, views: dict[str, View], fixed: set[str], banks: int,
     for name, tensor in graph.tensors.items():
         if name in views or name in fixed or name in flat or tensor.shape[1] != 1 or tensor.channel_bytes % word:
             continue
-        words = tensor.channel_bytes // word
-        for pad in (0, 1, 2):
-            met = {bank_of(at, banks) for at in range(0, (words + pad) * banks * banks, words + pad)}
-            if 2 * len(met) >= banks:
-                break
-        if pad:
+        if pad := _pad(tensor.channel_bytes // word, banks):
             pads[name] = pad * word
     return pads
+
+
+@cache
+def _pad(words: int, banks: int) -> int:
+    """Words behind a row of so many that make such rows begin in half of the banks at least, two at most."""
+    for pad in (0, 1):
+        if 2 * len({bank_of(at, banks) for at in range(0, (words + pad) * banks * banks, words + pad)}) >= banks:
+            return pad
+    return 2
 
 
 def place(graph: Graph, name: str, views: dict[str, View], addresses: dict[str, int], rings: dict[str, int],

@@ -41,6 +41,11 @@ class Piece:
     passes: int = 0
     """Tiles of activations that the array takes as weights."""
 
+    def like(self, other: "Piece") -> bool:
+        """Whether the other one uses the same rows of the same tensors: heads do."""
+        return (self.node == other.node and self.block.y == other.block.y and self.block.end == other.block.end
+                and self.needs == other.needs)
+
 
 @dataclass(eq=False)
 class NodePlan:

@@ -23,14 +23,17 @@ def estimate(s: Schedule) -> int:
     moving = PORT_SHARE * config.weight_tile_bytes / config.external_bytes if config.external_bytes else 0.0
     there: dict[str, NDArray[np.float64]] = {}  # when each row of a tensor is made
     free: dict[str, float] = {}  # when each unit has done its last piece
-    port = 0.0
+    port = ready = 0.0
+    before: Piece | None = None
     for piece in s.order:
         plan = s.plans[piece.node]
-        ready = 0.0
-        for need in piece.needs:
-            for name, first, end in network.sources(*need):
-                if name in there:
-                    ready = max(ready, float(there[name][first:end].max(initial=0)))
+        if before is None or not piece.like(before):  # heads read the same rows
+            ready = 0.0
+            for need in piece.needs:
+                for name, first, end in network.sources(*need):
+                    if name in there:
+                        ready = max(ready, float(there[name][first:end].max(initial=0)))
+        before = piece
         begin = max(ready, free.get(plan.unit, 0.0))
         end_ = begin + PIECE_CYCLES + _cycles(s, plan, piece, config)
         if piece.tiles:

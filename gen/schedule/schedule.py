@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from systolith.gen.emit.nodes import plan_nodes
 from systolith.gen.emit.places import find_pads, home
 from systolith.gen.emit.plan import Network, NodePlan, Piece, constants, scratch
@@ -16,6 +19,7 @@ from .storage import find_rings, work_in_place
 
 RESIDENT_PART = 16
 """Constants stay in the unified memory if all together they need no more than this part of it."""
+_NEVER = 1 << 40
 LEAD = 2
 """Pieces of work before its own at which a piece's weights and constants are asked for."""
 
@@ -66,11 +70,14 @@ class Schedule:
             while name in views and views[name].same_rows:
                 name = views[name].of
             lives.use(owner, (whole.bytes // height + network.pads.get(owner, 0)) * rows, position,
-                      range(first, end) if name == owner else range(height))
+                      height, (first, end) if name == owner else (0, height))
 
         for name in graph.inputs:
             tensor(name, -1, 0, graph.tensors[name].shape[0])
         for position, piece in enumerate(self.order):
+            if 0 < position < len(self.order) - 1 and (
+                    piece.like(self.order[position - 1]) and piece.like(self.order[position + 1])):
+                continue  # only the first and the last of them matter
             plan = self.plans[piece.node]
             for need in piece.needs:
                 tensor(need[0], position, *need[1:])
@@ -98,17 +105,22 @@ class _Lives:
 
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}
-        self._rows: dict[str, dict[int, tuple[int, int]]] = {}
+        self._rows: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        """First and last use of each row."""
 
-    def use(self, name: str, size: int, position: int, rows: range = range(1)) -> None:
-        self._sizes.setdefault(name, size)
-        found = self._rows.setdefault(name, {})
-        for row in rows:
-            first, last = found.get(row, (position, position))
-            found[row] = (min(first, position), max(last, position))
+    def use(self, name: str, size: int, position: int, height: int = 1, rows: tuple[int, int] = (0, 1)) -> None:
+        """Rows from one up to another, of `height`, are used."""
+        if name not in self._sizes:
+            self._sizes[name] = size
+            self._rows[name] = np.full(height, _NEVER), np.full(height, -_NEVER)
+        first, last = (times[slice(*rows)] for times in self._rows[name])
+        np.minimum(first, position, out=first)
+        np.maximum(last, position, out=last)
 
     def buffers(self) -> list[Buffer]:
-        return [Buffer(name, size, _together(self._rows[name].values())) for name, size in self._sizes.items()]
+        return [Buffer(name, size, _together({(first, last) for first, last in zip(
+            *(times.tolist() for times in self._rows[name]), strict=True) if first <= last}))
+            for name, size in self._sizes.items()]
 
 
 def _together(lives: Iterable[Life]) -> tuple[Life, ...]:

@@ -44,6 +44,8 @@ class _Option:
 
 _Structure = tuple[object, ...]
 _Needs = tuple[int, int, int, tuple[int, int]]
+Known = dict[_Structure, list[_Needs]]
+"""What segments need, by their structure: transformers repeat theirs."""
 _NUMBERS = {"name", "inputs", "output", "source", "multiplier", "shift", "low", "high", "epsilon", "centre",
             "table_set"}
 """Fields of operators that a schedule does not depend on; of arrays it depends on the shapes."""
@@ -66,10 +68,11 @@ class Search:
     """The segments of a network, with their memory and cycles.
 
     packing: what crosses from one segment to another rests in pages, if it can; None: as it is. layers: each operator
-    is a segment.
+    is a segment. known: what segments need, kept from one search for a machine to the next.
     """
 
-    def __init__(self, graph: Graph, config: Config, packing: Packing | None = None, *, layers: bool = False) -> None:
+    def __init__(self, graph: Graph, config: Config, packing: Packing | None = None, *, layers: bool = False,
+                 known: Known | None = None) -> None:
         self.graph, self.config, self._packing, self._layers = graph, config, packing, layers
         self._made = {name: -1 for name in graph.inputs} | {
             node.output: index for index, node in enumerate(graph.nodes)}
@@ -79,8 +82,8 @@ class Search:
                 self._last[name] = index
         self._last |= dict.fromkeys(graph.outputs, len(graph.nodes))
         self._options: dict[int, list[_Option]] = {}
-        self._known: dict[_Structure, list[_Needs]] = {}
-        """What segments need: transformers repeat theirs."""
+        self._known: Known = {} if known is None else known
+        self._packed = {name for name in self._made if packing and streamable(graph, name, packing)}
         cuts = self._cuts()
         for end in cuts[1:]:
             self._options[end] = [option for begin in cuts if begin < end and (
@@ -108,10 +111,9 @@ class Search:
         read = {name for node in nodes for name in node.inputs}
         inputs = tuple(sorted(name for name in read - made))
         outputs = tuple(sorted(name for name in made if self._last[name] >= segment.stop))
-        packed = {name for name in self._made if self._packing and streamable(graph, name, self._packing)}
         # inputs of the network come as they are, and are packed for later segments
         given = set(graph.inputs) if segment.start == 0 and self._packing and self._packing.outside else set[str]()
-        packed -= {name for name in given if self._last[name] < segment.stop}
+        packed = self._packed - {name for name in given if self._last[name] < segment.stop}
         waiting = {name for name, at in self._made.items()
                    if at < segment.start and self._last[name] >= segment.stop and name not in read}
         beside = sum(graph.tensors[name].bytes for name in waiting - packed)
@@ -128,7 +130,8 @@ class Search:
                            for names in (inputs, outputs))
         outputs += tuple(stream_of(name) for name in streams if name in given)
         inputs += tuple(name for name in streams if name in given and name not in inputs)
-        part = Graph(graph.name, inputs, outputs, tensors, nodes)
+        used = {*inputs, *outputs, *(name for node in nodes for name in (*node.inputs, node.output))}
+        part = Graph(graph.name, inputs, outputs, {name: tensors[name] for name in tensors if name in used}, nodes)
         kept = {name for name in inputs if name not in sizes and name not in streams and (
             self._last[name] >= segment.stop or name in graph.inputs)}
         longer = [stream_of(name) for name in streams if self._last[name] >= segment.stop]

@@ -17,7 +17,7 @@ def _angles(b: FloatBuilder, tokens: int, size: int) -> tuple[str, str]:
     return (b.constant(np.cos(angles).astype(np.float32), "cos"), b.constant(np.sin(angles).astype(np.float32), "sin"))
 
 
-def _layers(b: FloatBuilder, tokens: int) -> FloatGraph:
+def _layers(b: FloatBuilder, tokens: int, _: int) -> FloatGraph:
     """Causal attention with rotary positions, four heads to each of keys and values; a gated layer with SiLU."""
     x = b.input("hidden_states", (tokens, 1, CHANNELS), (1, tokens, CHANNELS))
     turned = _angles(b, tokens, CHANNELS // HEADS)

@@ -49,11 +49,17 @@ class Network(ABC):
     def sizes(self) -> str:
         """For a table: the other sizes that it may have; "" where there is one."""
 
+    @property
+    def layer_counts(self) -> str:
+        """For a table: how many of its layers it may have, at NAME@SIZExLAYERS; "" where it has all of them always."""
+        return ""
+
     def record(self) -> dict[str, Any]:
         """What a table says of it."""
         graph = self.outline()
         return {"name": self.name, "what": self.what, "input": list(_input(graph)), "sizes": self.sizes,
-                "macs": macs(graph), "parameters": parameters(graph), "weights": self.weights}
+                "layers": self.layer_counts, "macs": macs(graph), "parameters": parameters(graph),
+                "weights": self.weights}
 
 
 def _input(graph: Graph | FloatGraph) -> tuple[int, ...]:

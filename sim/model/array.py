@@ -160,6 +160,7 @@ class ArrayUnit(Unit):
         height, number = self._rows, len(self._blocks.done)
         while number >= 2 and len(self._blocks.drained) < number - 1:
             self.waits_for = "a free half of the accumulators"
+            self.stays(self._blocks.drained)
             yield False
         drained = self._blocks.drained[number - 2] if number >= 2 else (LONG_AGO, LONG_AGO)
         ready = self.shared.semaphores[i.ready] if i.ready else None
@@ -181,6 +182,8 @@ class ArrayUnit(Unit):
             if ready is not None:
                 while ready.taken == len(ready.times):
                     self.waits_for, self.clock = "a tile of weights", entered
+                    if not progress:
+                        self.stays(ready.times)
                     yield progress
                     progress = False
                 asked = max(taken, read2, load) + 1

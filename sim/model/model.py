@@ -47,9 +47,18 @@ def _units(shared: Shared, words: list[int], entry: int, tile_bytes: Mapping[int
     return {unit.name: unit for unit in units}
 
 
+def _step(unit: Unit) -> bool:
+    """Lets a unit go on; whether it can."""
+    if unit.until is not None:
+        if len(unit.until) == unit.seen:
+            return False
+        unit.until = None
+    return next(unit.process)
+
+
 def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LATENCY, feeds: Sequence[HostRow] = (),
             tile_bytes: Mapping[int, int] = MappingProxyType({}), external: bytes = b"",
-            length: int = 0) -> Timing:
+            length: int = 0, most: int | None = None) -> Timing:
     """What the program at `entry` takes.
 
     Values do not matter: only instructions are looked at. Where ports meet in the memory's banks, each unit's own
@@ -63,7 +72,8 @@ def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LAT
     memory to its first beat. feeds: what the host brings meanwhile. tile_bytes: what a tile of PACK and UNPACK has
     coded, by tag, which is not known without values; half of the values where it is not given. external: bytes of the
     external memory from address 0, with the parts of a program that is longer than its memory. length: what the
-    register LENGTH says.
+    register LENGTH says. most: cycles after which the rest does not matter; what takes longer may have more cycles than
+    predicted.
     """
     words = np.frombuffer(memory[:len(memory) // 4 * 4], "<u4").tolist()
     shared = Shared(config, latency, length)
@@ -77,8 +87,10 @@ def predict(config: Config, memory: bytes, entry: int = 0, *, latency: int = LAT
     sequencer = Sequencer(shared, words, entry // 4, units, finished, external)
     turns = [sequencer, Host(shared, feeds), *units.values()]
     while not sequencer.cycles:
+        if most is not None and sequencer.clock > most:
+            return Timing(sequencer.clock, [], {})
         turns.sort(key=attrgetter("clock"))
-        if not any(next(unit.process) for unit in turns):
+        if not any(map(_step, turns)):
             raise Deadlock("; ".join(f"{unit.name} waits for {unit.waits_for}" for unit in turns if unit.waits_for))
     spans = sorted((span for unit in units.values() for span in unit.spans), key=lambda span: span.end)
     events = {f"{name}.{event}": intervals for name, unit in units.items() for event, intervals in unit.events.items()}

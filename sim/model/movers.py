@@ -69,6 +69,8 @@ class Mover(Unit):
                     while take.taken == len(take.times):
                         self.waits_for, self.clock = f"1 of semaphore {i.take} (it has 0)", self._ended
                         self._moved(since, moved, i)
+                        if not moved:
+                            self.stays(take.times)
                         yield moved > 0
                         since, moved = self._ended + 1, 0
                     self._offered = granted(self._offered + STEP, take.times[take.taken]) + 1

@@ -87,6 +87,7 @@ class Sequencer(Unit):
         queue = self._units[name].queue
         while (room := queue.room(kind.length)) is None:
             self.waits_for = f"room in the queue of {name}"
+            self.stays(queue.taken)
             yield False
         end = max(time + kind.length, room)
         queue.push(time, end, kind.length, i)

@@ -11,14 +11,14 @@ from .model import predict
 from .timing import Timing
 
 
-def timing_of(artefact: Artefact, length: int = 0) -> Timing:
-    """The prediction for one inference; `length`: what the register LENGTH says."""
+def timing_of(artefact: Artefact, length: int = 0, most: int | None = None) -> Timing:
+    """The prediction for one inference; `length`: what the register LENGTH says; `most`: see `predict`."""
     tensors = artefact.graph.tensors
     feeds = [HostRow(row.address, tensors[row.tensor].bytes // tensors[row.tensor].shape[0], row.after, row.gives)
              for row in artefact.feeds]
     return predict(artefact.config, artefact.memory, feeds=feeds,
                    tile_bytes=artefact.pages.tile_bytes if artefact.pages else {}, external=artefact.external,
-                   length=length)
+                   length=length, most=most)
 
 
 def measure(artefact: Artefact, length: int = 0) -> Measurement:

@@ -1,7 +1,7 @@
 """What the models of all units have in common: queue, semaphores, and the record of what the unit did when."""
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sized
 from types import SimpleNamespace
 
 from systolith.rtl import isa
@@ -30,20 +30,22 @@ class Queue:
         self._depth = depth
         self._waiting: deque[tuple[int, int, Fields]] = deque()
         self._words = 0
-        self._headers: list[int] = []  # of each instruction: cycle of its first word
+        self.headers: list[int] = []
+        """Of each instruction that has come: cycle of its first word."""
         self._begins: list[int] = []  # of each instruction: its first word's number
-        self._taken: list[int] = []  # of each instruction: cycle in which it left
+        self.taken: list[int] = []
+        """Of each instruction that has left: the cycle."""
         self._oldest = 0  # the instruction whose words the next one has to wait for
 
     @property
     def instructions(self) -> int:
         """How many have come so far."""
-        return len(self._headers)
+        return len(self.headers)
 
     def _shift(self, number: int) -> int:
         """Cycle in which an instruction's first word leaves the FIFO."""
-        before = self._taken[number - 1] + 1 if number else 0
-        return max(before, self._headers[number] + QUEUED)
+        before = self.taken[number - 1] + 1 if number else 0
+        return max(before, self.headers[number] + QUEUED)
 
     def room(self, length: int) -> int | None:
         """Earliest cycle in which the last word of an instruction of `length` words can enter; None: not known yet."""
@@ -53,13 +55,13 @@ class Queue:
         begins = self._begins
         while self._oldest + 1 < len(begins) and begins[self._oldest + 1] <= needed:
             self._oldest += 1
-        if self._oldest > len(self._taken):
+        if self._oldest > len(self.taken):
             return None
         return self._shift(self._oldest) + needed - begins[self._oldest] + 1
 
     def push(self, header: int, end: int, length: int, fields: Fields) -> None:
         """An instruction whose words leave the sequencer from cycle `header` to cycle `end - 1`."""
-        self._headers.append(header)
+        self.headers.append(header)
         self._begins.append(self._words)
         self._words += length
         self._waiting.append((end, length, fields))
@@ -72,11 +74,11 @@ class Queue:
         if not self._waiting:
             return None
         end, length, fields = self._waiting.popleft()
-        return fields, max(end + QUEUED, self._shift(len(self._taken)) + length)
+        return fields, max(end + QUEUED, self._shift(len(self.taken)) + length)
 
     def take(self, time: int) -> None:
         """The oldest instruction leaves in cycle `time`."""
-        self._taken.append(time)
+        self.taken.append(time)
 
 
 class Unit:
@@ -98,16 +100,24 @@ class Unit:
         self.events: dict[str, list[Interval]] = {event: [] for event in events}
         self.waits_for = ""
         """What a unit that cannot go on waits for."""
+        self.until: Sized | None = None
+        self.seen = 0
+        """While `until` has this length it need not be asked whether it can go on."""
         self.process: Process = self.run()
 
     def run(self) -> Process:
         """The unit's work."""
         raise NotImplementedError
 
+    def stays(self, until: Sized) -> None:
+        """The unit cannot go on before that has grown: for the `yield False` that follows."""
+        self.until, self.seen = until, len(until)
+
     def instruction(self) -> Generator[bool, None, tuple[Fields, int]]:
         """The next instruction, and the cycle from which it is at the queue's end."""
         while (found := self.queue.next()) is None:
             self.waits_for = ""
+            self.stays(self.queue.headers)
             yield False
         fields, ready = found
         kind = isa.BY_OPCODE[fields.opcode]
@@ -120,6 +130,7 @@ class Unit:
         log = self.shared.semaphores[semaphore]
         while log.known < count:
             self.waits_for = f"{count} of semaphore {semaphore} (it has {log.known})"
+            self.stays(log.times)
             yield False
         return log.take(asked, count)
 

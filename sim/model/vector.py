@@ -57,7 +57,9 @@ class VectorUnit(Unit):
         front, loops = self._front(), self._loops()
         while True:
             progress = next(front)
-            yield next(loops) or progress
+            progress = next(loops) or progress
+            self.until = None  # each part waits for something else
+            yield progress
 
     def _front(self) -> Process:
         """Waits and set-up: one instruction ahead of the one in the loops."""
