@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.hdl import ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -49,6 +49,7 @@ class UnifiedMemory(wiring.Component):
     Members
     -------
     r_<name>, w_<name>: `MemoryReadPort` and `MemoryWritePort` of each client.
+    restart: the order in which ports go is as after power-up from the next cycle on; nothing else changes.
     conflicts: a bit a port, in the order of `ports`: it asked and was refused in this cycle.
     error: pulse, two cycles after the grant: a byte past the end was asked for. error_address: the lowest such
     byte. error_port: index in `ports` (the lowest one, if several ports err at once).
@@ -73,6 +74,7 @@ class UnifiedMemory(wiring.Component):
         super().__init__({
             **{f"r_{name}": In(MemoryReadPort(word_bytes)) for name in reads},
             **{f"w_{name}": In(MemoryWritePort(word_bytes)) for name in writes},
+            "restart": In(1),
             "conflicts": Out(len(self.ports)),
             "error": Out(1),
             "error_address": Out(ADDRESS_BITS),
@@ -86,7 +88,8 @@ class UnifiedMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.arbiter = arbiter = Arbiter(len(self.ports), self.banks, list(self.reads).index(self.first))
+        arbiter = Arbiter(len(self.ports), self.banks, list(self.reads).index(self.first))
+        m.submodules.arbiter = ResetInserter(self.restart)(arbiter)
         accesses = {}
         for index, name in enumerate(self.ports):
             request = getattr(self, name).request

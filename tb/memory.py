@@ -35,6 +35,7 @@ async def traffic(dut: Any) -> None:
     noise, layout = random.Random(2), write_layout(word)
     for p in ports:
         getattr(dut, f"{p}__request__valid").value = 0
+    dut.restart.value = 0
     await start(dut)
     cycles = 1500
     for cycle in range(cycles + 20):
@@ -43,6 +44,7 @@ async def traffic(dut: Any) -> None:
             valid, payload = drive(p, asking[p], noise)
             getattr(dut, f"{p}__request__valid").value = valid
             getattr(dut, f"{p}__request__payload").value = pack(None if p[0] == "r" else layout, payload)
+        dut.restart.value = noise.random() < 0.02  # another order, nothing else
         await RisingEdge(dut.clk)
         ready = {p: read(getattr(dut, f"{p}__request__ready")) for p in ports}
         clients.step(ready, {p: read(getattr(dut, f"{p}__response__payload"))

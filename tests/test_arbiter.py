@@ -77,6 +77,32 @@ def test_all_for_one_bank() -> None:
     check(ports, 0, [[-1, 1, 1, 1, 1]] * 40)
 
 
+def test_the_faster_of_two_overtakes() -> None:
+    """A port goes over the banks, one a cycle; another takes each of them for two cycles. The first one is held up only
+    where it meets the other, not behind it for good."""
+    asked, at, slow = [], 1, 0
+    dut = Arbiter(3, BANKS, 0)
+
+    async def bench(ctx: Any) -> None:
+        nonlocal at, slow
+        for cycle in range(400):
+            writes = cycle >= 2 * slow
+            ctx.set(dut.banks[1], 1 << at % BANKS)
+            ctx.set(dut.banks[2], 1 << slow % BANKS)
+            ctx.set(dut.valid, 2 | 4 * writes)
+            ready = (await ctx.tick().sample(dut.ready))[2]
+            at += ready >> 1 & 1
+            slow += writes & ready >> 2 & 1
+            asked.append(at)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert at >= 340
+    assert slow >= 195
+
+
 def test_first_hides_its_losers() -> None:
     """A port that `first` refuses does not keep others from its second bank."""
     assert simulate(3, 0, [[1, 3, 2]])[0][1] & 0b101 == 0b101

@@ -23,8 +23,8 @@ class Watched(Arbiter):
 
     unfair = False
 
-    def _order(self, m: Module, others: list[int]) -> Any:
-        self.before = super()._order(m, others)
+    def _order(self, m: Module, others: list[int], last: Signal) -> Any:
+        self.before = super()._order(m, others, last)
         return (lambda i, j: i < j) if self.unfair else self.before
 
     def elaborate(self, platform: object) -> Module:

@@ -35,38 +35,6 @@ def product_cycles(i: Fields) -> int:
     return 2 + max(start, i.y_step.bit_length(), i.y_dilation.bit_length())
 
 
-class Loader:
-    """What the mover does to the array's weight loader.
-
-    Words that are written every other cycle can hold it up: it catches up with them in the banks, and stays behind.
-    """
-
-    def __init__(self, shared: Shared) -> None:
-        self._config, self._banks, self._weights = shared.config, shared.banks, shared.weights
-        self.held_up = shared.config.external_bytes > 0 and shared.weights.every == 2
-        """Whether that can happen on this machine."""
-        self._behind = False
-
-    def away(self) -> None:
-        """It reads tiles that are not the mover's; going over banks in other steps, these two do not stay together."""
-        self._behind = False
-
-    def last_word(self, alone: int, address: int) -> int:
-        """When the last word of the tile at an address is read; `alone`: when it would be without the mover."""
-        height, word = self._config.rows, self._config.word_bytes
-        writing = self._weights.at(alone - height + 1)
-        if writing is None:
-            self._behind = False
-            return alone
-        lead = 0
-        if not self._behind:  # it reads on until it meets the word that is being written, or one in the same banks
-            lead = (writing - address // word) % (self._banks.period // word)
-            if 2 * lead >= height:
-                return alone
-            self._behind = True
-        return alone + height - 2 * lead
-
-
 class ArrayUnit(Unit):
     """A tile of weights costs max(its rows, `rows`) cycles; more where its weights, its half of the accumulators or its
     first row are late."""
@@ -74,7 +42,6 @@ class ArrayUnit(Unit):
     def __init__(self, shared: Shared) -> None:
         c = shared.config
         self._rows, self._blocks, self._banks, self._feed = c.rows, shared.blocks, shared.banks, shared.feed
-        self._loader = Loader(shared)
         self._settled = c.rows + Products.latency + 4 + c.cols  # cycles from a row's entry to its sum, written
         self._loaded = shared.banks.aligned_latency + LOADED  # from the grant of a tile's last word to the swap
         self._paces: dict[tuple[int, ...], tuple[int, int]] = {}
@@ -109,7 +76,7 @@ class ArrayUnit(Unit):
             begin = 0
             for block in range(i.tiles):
                 row = first_row if block == 0 else LONG_AGO
-                swap = yield from self._block(i, block * tiles, load, row, rows, tiles, pace)
+                swap = yield from self._block(i, load, row, rows, tiles, pace)
                 begin = begin or swap
                 if 2 * rows * tiles > self._entered - swap:  # else it mostly waits for weights
                     self._feed.add(Reading(swap - AHEAD, self._entered - AHEAD, sample,
@@ -150,11 +117,11 @@ class ArrayUnit(Unit):
             return self._entered - count
         return self._swaps[max(0, 2 - count // rows)]
 
-    def _block(self, i: Fields, done: int, load: int, first_row: int, rows: int, tiles: int, pace: tuple[int, int],
+    def _block(self, i: Fields, load: int, first_row: int, rows: int, tiles: int, pace: tuple[int, int],
                ) -> Generator[bool, None, int]:
         """The K tiles of one block of accumulators; the cycle of its first row.
 
-        `done`: tiles of the instruction before it. load: cycle in which the loader got the instruction. first_row: the
+        load: cycle in which the loader got the instruction. first_row: the
         earliest cycle of the first row. pace: see `_pace`.
         """
         height, number = self._rows, len(self._blocks.done)
@@ -173,9 +140,6 @@ class ArrayUnit(Unit):
         debt = late_weights = late_blocks = refused = 0
         first = 0
         settle = max(0, 4 - rows)
-        meets = self._loader.held_up and rows < 2 * height and not i.strided
-        if i.strided:
-            self._loader.away()
         progress = False
         for tile in range(tiles):
             start = load + 1
@@ -192,11 +156,6 @@ class ArrayUnit(Unit):
                 ready.taken += 1
                 start = taken + 1
             read = max(read1 + 1, start) + height - 1
-            if meets:
-                if read > self.shared.weights.end:  # the mover may know more by now
-                    self.clock = read
-                    yield True
-                read = self._loader.last_word(read, self._address(i, done + tile))
             room = swap3 + height
             if read < room:
                 read = room
@@ -224,7 +183,7 @@ class ArrayUnit(Unit):
             read2, read1 = read1, read
             progress = True
             left = tiles - tile - 1
-            if (read == room and left > 3 and tile and rows == each and not rest and not meets
+            if (read == room and left > 3 and tile and rows == each and not rest
                     and swap1 - swap2 == rows == swap2 - swap3 and (ready is None or self._early(ready, left, swap1))):
                 # From here on no row waits: a tile every `rows` cycles.
                 reads = range(swap3 + height, swap3 + height + rows * left, rows)
@@ -246,11 +205,6 @@ class ArrayUnit(Unit):
         self._read.extend((read2, read1))
         self._granted, self._entered = taken, entered
         return first
-
-    def _address(self, i: Fields, tile: int) -> int:
-        """Where a tile of the instruction lies."""
-        address = i.b + tile * self.config.weight_tile_bytes
-        return i.ring + (address - i.ring) % i.ring_bytes if i.ring_bytes else address
 
     def _early(self, ready: Semaphore, left: int, swap: int) -> bool:
         """Whether the weights of the next `left` tiles have come long before they are needed."""

@@ -1,7 +1,6 @@
 """Operands and outputs of VECTOR instructions on memory: when banks let them pass."""
 
 from collections.abc import Iterator
-from functools import cache
 from itertools import count, islice
 
 from systolith.rtl.isa import VECTOR
@@ -89,9 +88,9 @@ class _Weights(_Visitor):
 class Operands:
     """The vector unit's two streams of accesses, in order: operands and outputs, one each a cycle at best.
 
-    Where two ports want one bank, the one that waited longer goes. Streams that run side by side over the same banks
-    may so hold each other up for good; whether they do depends on how far apart they are, so the outputs of the
-    instruction before and what others stream at the time count too.
+    Where two ports want one bank, one waits. Streams that run side by side over the same banks may so hold each other
+    up; whether they do depends on how far apart they are, so the outputs of the instruction before and what others
+    stream at the time count too.
     """
 
     def __init__(self, shared: Shared) -> None:
@@ -100,7 +99,8 @@ class Operands:
         self._answer = shared.banks.latency + ANSWER
         self._asked = -1  # cycle of the last request for an operand
         self._stores: list[tuple[int, int]] = []  # outputs that may not be in memory yet: banks, cycle of the request
-        self._order: tuple[int, ...] = tuple(range(5))  # operand, output, weights, mover, fetch: who goes first
+        # who goes first, of operand, output, weights, mover and fetch; at the start as the memory's ports are numbered
+        self._order: tuple[int, ...] = (2, 0, 4, 1, 3)
 
     def outputs(self, end: int) -> int:
         """The grant of the last output of an instruction on accumulators, whose last step is in cycle `end`."""
@@ -166,7 +166,7 @@ class Operands:
                     used |= bank
                     passed |= 1 << place
             if clash:
-                passed = _arbitrate(requests, order, first)
+                passed, order = _arbitrate(requests, order, first)
             if wanted and (passed & 1 or not read):
                 arrived.append(time + self._answer)
             if passed & 2:
@@ -176,8 +176,6 @@ class Operands:
                 for place, visitor in enumerate(visitors, 2):
                     if passed >> place & 1:
                         visitor.next()
-            if passed:
-                order = _order(order, passed)
             if enters < len(arrived) and arrived[enters] <= time >= begin and len(stores) - stored < QUEUE:
                 store = steps[enters][1]
                 if store:
@@ -188,22 +186,20 @@ class Operands:
         return entered, stores, granted - entered[-1]
 
 
-@cache
-def _order(order: tuple[int, ...], passed: int) -> tuple[int, ...]:
-    """Who goes first from the next cycle on: those that did not get anything."""
-    return (*(port for port in order if not passed >> port & 1), *(port for port in order if passed >> port & 1))
-
-
-def _arbitrate(requests: list[int], order: tuple[int, ...], first: int) -> int:
-    """Which of the requests, sets of banks by port, are granted, as a set of ports: see `rtl.arbiter`.
+def _arbitrate(requests: list[int], order: tuple[int, ...], first: int) -> tuple[int, tuple[int, ...]]:
+    """Which of the requests, sets of banks by port, are granted, as a set of ports, and the next order: see
+    `rtl.arbiter`.
 
     `first`: banks that the port before all others takes.
     """
-    used = passed = 0
+    used = passed = refused = 0
     for port in order:
         banks = requests[port]
         if banks and not banks & first:  # what the first one refuses holds up nobody
-            if not banks & used:
+            if banks & used:
+                refused |= banks
+            else:
                 passed |= 1 << port
             used |= banks
-    return passed
+    last = [port for port in order if passed >> port & 1 and requests[port] & refused]
+    return passed, (*(port for port in order if port not in last), *last)
