@@ -18,8 +18,9 @@ registers. Bits of words that it does not have are 0.
 A program for sequences of tokens works for shorter ones, too. The host writes their length into the register LENGTH (0:
 as compiled), and instructions that are marked by their field `clip` do less: of rows that are tokens `first`, first + 1
 and so on, those before token LENGTH are left, but always one, so that no unit meets an instruction without work; what
-it makes then is of no use. An ARRAY and the VECTOR that takes its blocks are marked alike. Machines without norm and
-softmax unit do not have LENGTH, and take no notice of marks.
+it makes then is of no use. An ARRAY and the VECTOR that takes its blocks are marked alike. A `scaled` ADDRESS
+multiplies by LENGTH: so a row that comes to those of earlier runs has its place. Machines without norm and softmax unit
+do not have LENGTH, and take no notice of either.
 """
 
 from dataclasses import dataclass
@@ -224,7 +225,8 @@ LOOP = InstructionType(
 NEXT = InstructionType("NEXT", 0x03, "Ends the body of the innermost LOOP.", (_HEADER,))
 ADDRESS = InstructionType(
     "ADDRESS", 0x04, "Sets an address register, or adds to it.",
-    (_HEADER, (_u("register", 4, "1 to 15; 0 stays 0"), _u("add", 1, "1: add, 0: set"), _skip(27)),
+    (_HEADER, (_u("register", 4, "1 to 15; 0 stays 0"), _u("add", 1, "1: add, 0: set"),
+               _u("scaled", 1, "1: value is first multiplied by LENGTH"), _skip(26)),
      (_s("value", 32, "set to, or added to, modulo 2**24"),)))
 SYNC = InstructionType(
     "SYNC", 0x05, "The sequencer itself waits and signals.",

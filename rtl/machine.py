@@ -122,7 +122,7 @@ class Machine(wiring.Component):
         m.submodules.memory = memory = self._memory
         m.submodules.counters = self._counters
         self._sequencer = Sequencer(c.word_bytes, c.memory_bytes, tuple(self.units), c.watchdog_cycles,
-                                    c.instruction_slots)
+                                    c.instruction_slots, scales=c.clips)
         m.submodules.sequencer = self._sequencer
         m.submodules.registers = self._registers = registers = HostRegisters(
             c.word_bytes, c.memory_bytes, self._counters.names, config_hash=c.hash, semaphores=c.semaphores,
@@ -286,6 +286,8 @@ class Machine(wiring.Component):
             sequencer.start.eq(registers.start),
             sequencer.clear.eq(registers.clear),
             sequencer.entry.eq(registers.entry),
+            self._memory.restart.eq(sequencer.unit_reset),
+            *([sequencer.length.eq(registers.length)] if self.config.clips else []),
             counters.clear.eq(registers.start & ~sequencer.running & ~sequencer.failed),
             counters.index.eq(registers.counter_index),
             registers.counter_value.eq(counters.value),

@@ -35,6 +35,8 @@ class State(enum.IntEnum):
     CLEAR = 8
     MASK = 9
     """waits for the mask of an instruction in compact form"""
+    SCALE = 10
+    """multiplies what an ADDRESS adds by the length"""
 
 
 class Sequencer(wiring.Component):
@@ -43,7 +45,7 @@ class Sequencer(wiring.Component):
     Instructions of a unit go to its queue, a word a cycle, with the address register that words 3, 4 and 5 name added;
     those in compact form are made whole (see `isa`), which costs one cycle more.
     END, LOOP, NEXT, ADDRESS, SYNC and JUMP are executed here, in 3 to 5 cycles; a JUMP, and a NEXT that repeats, cost a
-    fetch as well.
+    fetch as well, and a `scaled` ADDRESS LENGTH_BITS + 1 cycles.
     A full queue holds everything behind it up. Address registers and the units (see `unit_reset`) start each run as
     after power-up.
 
@@ -57,11 +59,13 @@ class Sequencer(wiring.Component):
     watchdog_cycles: cycles without progress after which it stops with TIMEOUT.
     slots: instructions of each unit that are kept, a power of two up to 16.
     reset_cycles: how long `clear` holds `unit_reset`: longer than any answer to a unit is under way.
+    scales: ADDRESS may be `scaled`; without, that bit is ignored.
 
     Members
     -------
     memory: aligned reading port. take, give: to the semaphores, for SYNC.
     to_<unit>: stream of 32-bit words to the unit's queue.
+    length: of the sequence, steady while running; where it `scales`.
     start: pulse; runs from `entry` (bytes) when idle, after the clear when there is one under way; else ignored.
     clear: pulse; ends any run, forgets the error. A start in the same cycle runs after it.
     unit_busy: a bit a unit, 1 while anything is in its queue or under way in it.
@@ -75,7 +79,7 @@ class Sequencer(wiring.Component):
     """
 
     def __init__(self, word_bytes: int, memory_bytes: int, units: tuple[str, ...], watchdog_cycles: int,
-                 slots: int = 1, reset_cycles: int = 64) -> None:
+                 slots: int = 1, reset_cycles: int = 64, scales: bool = False) -> None:
         for name in units:
             if name not in isa.UNITS.values():
                 raise ValueError(f"units must be out of {', '.join(isa.UNITS.values())}, not {name!r}")
@@ -89,13 +93,14 @@ class Sequencer(wiring.Component):
         self._loops = LoopStack(isa.LOOP_DEPTH)
         self._faults = Faults(self.units, watchdog_cycles)
         self.reset_cycles = reset_cycles
-        self._slots = slots
+        self._slots, self._scales = slots, scales
         bits = data.StructLayout({name: 1 for name in self.units.values()})
         super().__init__({
             "memory": Out(MemoryReadPort(word_bytes)),
             "take": Out(stream.Signature(Take)),
             "give": Out(stream.Signature(Give)),
             **{f"to_{name}": Out(stream.Signature(unsigned(32))) for name in self.units.values()},
+            **({"length": In(isa.LENGTH_BITS)} if scales else {}),
             "start": In(1),
             "entry": In(ADDRESS_BITS),
             "clear": In(1),
@@ -137,6 +142,7 @@ class Sequencer(wiring.Component):
         self._index = Signal(8)  # of the next word of the instruction
         self._unit_index = Signal(range(len(self.units)))  # of the header's unit, among those that there are
         self._operands = Signal(data.ArrayLayout(unsigned(32), 2), reset_less=True)
+        self._address = data.View(isa.ADDRESS.layout(), Cat(self._header, self._operands))  # if it is one
         with m.If(self._fetch.o.valid & self._fetch.o.ready):
             m.d.sync += self._at.eq(self._at + 4)
         self._take_words(m)
@@ -223,6 +229,9 @@ class Sequencer(wiring.Component):
             m.d.sync += [self._operands[self._index == 2].eq(fetched.payload), self._index.eq(self._index + 1)]
             with m.If(last):
                 m.d.sync += self._state.eq(State.EXECUTE)
+                if self._scales:
+                    with m.If((self._header[:8] == isa.ADDRESS.opcode) & self._address.scaled):
+                        m.d.sync += self._state.eq(State.SCALE)
         wanting = self._state.matches(State.HEADER, State.MASK, State.OPERANDS) | ((self._state == State.PASS) & given)
         with m.If(wanting & self._fetch.past_end):
             self._fail(m, ErrorCode.ADDRESS_OUT_OF_RANGE, self._at)
@@ -266,13 +275,29 @@ class Sequencer(wiring.Component):
                     m.d.comb += self._dispatch.change.valid.eq(1)
                     with m.If(self._dispatch.change.ready):
                         m.d.sync += self._state.eq(State.HEADER)
-        change = self._dispatch.change.payload
-        m.d.comb += [change.register.eq(operands[0][:4]), change.add.eq(operands[0][4]), change.value.eq(operands[1])]
+        if self._scales:
+            self._scale(m)
+        change, address = self._dispatch.change.payload, self._address
+        m.d.comb += [change.register.eq(address.register), change.add.eq(address.add), change.value.eq(address.value)]
         self._sync(m, (self._state == State.EXECUTE) & (self._header[:8] == isa.SYNC.opcode))
         busy = Cat(self.unit_busy.as_value(), self._dispatch.busy).any()
         with m.If((self._state == State.END) & ~busy):
             m.d.sync += [self._state.eq(State.IDLE), self.done.eq(1)]
             m.d.comb += self._fetch.stop.eq(1)
+
+    def _scale(self, m: Module) -> None:
+        """State SCALE: the second operand times the length, a bit of the length a cycle."""
+        value = self._operands[1][:ADDRESS_BITS]
+        product = Signal(ADDRESS_BITS, reset_less=True)
+        left = Signal(isa.LENGTH_BITS, reset_less=True)
+        step = Signal(range(isa.LENGTH_BITS + 1), reset_less=True)
+        m.d.sync += step.eq(step + 1)
+        with m.If(self._state != State.SCALE):
+            m.d.sync += [step.eq(0), left.eq(self.length), product.eq(0)]
+        with m.Elif(step == isa.LENGTH_BITS):
+            m.d.sync += [value.eq(product), self._state.eq(State.EXECUTE)]
+        with m.Else():
+            m.d.sync += [left.eq(left >> 1), product.eq(product + Mux(left[0], value, 0)), value.eq(value << 1)]
 
     def _loop(self, m: Module, count: Value) -> None:
         m.d.comb += [self._loops.body.eq(self._at), self._loops.count.eq(count)]

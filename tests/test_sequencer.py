@@ -30,8 +30,8 @@ def image(program: Iterable[Instruction] | list[int], entry: int = 0, size: int 
     return memory
 
 
-def walk(program: list[Instruction]) -> dict[str, list[int]]:
-    """What each unit's queue gets."""
+def walk(program: list[Instruction], length: int = 1) -> dict[str, list[int]]:
+    """What each unit's queue gets; `length`: what a scaled ADDRESS is multiplied by."""
     registers = [0] * isa.ADDRESS_REGISTERS
     out: dict[str, list[int]] = {name: [] for name in UNITS}
     stack: list[list[int]] = []
@@ -52,7 +52,8 @@ def walk(program: list[Instruction]) -> dict[str, list[int]]:
         elif instruction.kind is ADDRESS:
             base = registers[instruction.register] if instruction.add else 0
             if instruction.register:
-                registers[instruction.register] = (base + instruction.value) % (1 << 24)
+                value = instruction.value * (length if instruction.scaled else 1)
+                registers[instruction.register] = (base + value) % (1 << 24)
         elif instruction.kind is not SYNC:
             words = instruction.encode()
             for letter, index in (("a", 3), ("b", 4), ("c", 5)):
@@ -110,16 +111,20 @@ async def accept_all(ctx, dut):
         ctx.set(queue.ready, 1)
 
 
-@pytest.mark.parametrize("word_bytes, seed, entry", [(4, 1, 0), (4, 2, 40), (8, 3, 12), (16, 4, 4), (128, 5, 76)])
-def test_random_programs(word_bytes: int, seed: int, entry: int) -> None:
-    """Loops, address registers and words to two units, with memory and both queues stalling."""
+@pytest.mark.parametrize("word_bytes, seed, entry, length", [
+    (4, 1, 0, None), (4, 2, 40, 65535), (8, 3, 12, 0), (16, 4, 4, 0x5A3), (128, 5, 76, None)])
+def test_random_programs(word_bytes: int, seed: int, entry: int, length: int | None) -> None:
+    """Loops, address registers and words to two units, with memory and both queues stalling; without a length what is
+    scaled is not."""
     rng = random.Random(seed)
     program = [*random_body(rng, isa.LOOP_DEPTH), *random_body(rng, isa.LOOP_DEPTH), END()]
-    expected = walk(program)
-    dut = make(word_bytes)
+    expected = walk(program, 1 if length is None else length)
+    dut = make(word_bytes, scales=length is not None)
     memory = image(program, entry, size=MEMORY)
 
     async def host(ctx):
+        if length is not None:
+            ctx.set(dut.length, length)
         await run(ctx, dut, entry, 20000)
         assert ctx.get(dut.done) and status(ctx, dut) == (0, 0)
 
@@ -132,6 +137,26 @@ def test_random_programs(word_bytes: int, seed: int, entry: int) -> None:
              *(lambda ctx, n=n: check(ctx, dut.queues[n], expected[n], stalls(seed + len(n))) for n in UNITS),
              background=[read_server(dut.memory, memory, 5, stalls(seed + 3)), progress])
     assert any(expected.values())
+
+
+@pytest.mark.parametrize("length", [0, 1, 256, 65535])
+def test_scaled_addresses(length: int) -> None:
+    """Set and added, positive and negative, register after register; what is not scaled stays as it is."""
+    changes = [(1, 0, 1, 192), (2, 0, 1, -16), (1, 1, 1, 5), (1, 1, 0, -7), (3, 0, 0, 77), (0, 0, 1, 9),
+               (2, 1, 1, 1 << 20)]
+    program = [*(one for register, add, scaled, value in changes for one in (
+        ADDRESS(register=register, add=add, scaled=scaled, value=value),
+        VECTOR(a=100, a_register=1, b=200, b_register=2, c=300, c_register=3))), END()]
+    dut = make(scales=True)
+    expected = walk(program, length)
+
+    async def host(ctx):
+        ctx.set(dut.length, length)
+        cycles = await run(ctx, dut)
+        assert ctx.get(dut.done) and status(ctx, dut) == (0, 0)
+        assert cycles < len(changes) * (VECTOR.length + isa.LENGTH_BITS + 12) + 40
+    simulate(dut, host, lambda ctx: check(ctx, dut.queues["vector"], expected["vector"]),
+             background=[read_server(dut.memory, image(program), 5)])
 
 
 def test_rate() -> None:

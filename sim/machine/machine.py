@@ -144,7 +144,8 @@ class Machine:
             elif instruction.kind is isa.ADDRESS:
                 if instruction.register:
                     base = registers[instruction.register] if instruction.add else 0
-                    registers[instruction.register] = base + instruction.value & mask
+                    scale = self._length if instruction.scaled and self.config.clips else 1
+                    registers[instruction.register] = base + instruction.value * scale & mask
             elif instruction.kind is isa.SYNC:
                 yield from self._waits("sequencer", instruction)
                 self._signals(instruction)

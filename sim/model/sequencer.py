@@ -11,6 +11,8 @@ from .unit import Process, Unit
 
 JUMP = 6
 """Cycles from a jump to the first word from its target, beside the memory's latency."""
+SCALE = isa.LENGTH_BITS - 2
+"""Cycles of a multiplication by LENGTH; meanwhile the next words are fetched."""
 FINISH = 3
 """Cycles from the last unit's end to the end of the run."""
 
@@ -69,7 +71,7 @@ class Sequencer(Unit):
                     raise MachineError(f"ILLEGAL_OPERAND: JUMP to {i.address:#x}")
                 at, time = i.address // 4, time + 2 + jump
             elif kind is isa.ADDRESS:
-                time += 5
+                time += 5 + (SCALE if i.scaled and self.config.clips else 0)
             elif kind is isa.SYNC:
                 given = yield from self.waits(i, time + 3)
                 time = max(given + 1, self.signal(i, given))
