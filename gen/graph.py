@@ -222,6 +222,14 @@ class Embedding(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class Append(Node):
+    """The tokens so far, the input behind them as the last one: [1, width, channels] to [tokens, width, channels].
+
+    They stay in the machine from run to run. Run t makes row t: it has a length of t + 1 (`Graph.mask`).
+    """
+
+
+@dataclass(frozen=True, eq=False)
 class Rotary(Node):
     """Rotary positions: of x [rows, heads, n] and cos and sin [rows, 1, n],
 
@@ -414,6 +422,11 @@ class Graph:
     """What the user's file calls the input that says how many tokens there are, the rows of tensors; "": as many as the
     graph has."""
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The tensors that stay in the machine from run to run."""
+        return tuple(node.output for node in self.nodes if isinstance(node, Append))
+
     def entries(self) -> dict[str, int]:
         """Inputs that are numbers of rows of tables, and how many rows these have at least."""
         least: dict[str, int] = {}
@@ -453,7 +466,7 @@ def window_shape(shape: Shape, kernel: tuple[int, int], strides: tuple[int, int]
 
 
 def output_shape(node: Node, inputs: list[Tensor]) -> Shape | None:
-    """Shape that the node makes; None for a Reshape, Slice or MatMul, which leave it open."""
+    """Shape that the node makes; None for a Reshape, Slice, MatMul or Append, which leave it open."""
     if isinstance(node, Constant):
         height, width, channels = node.values.shape
         return (height, width, channels)
@@ -485,6 +498,6 @@ def output_shape(node: Node, inputs: list[Tensor]) -> Shape | None:
     if isinstance(node, Rescale):
         top, left, bottom, right = node.padding
         return (x[0] + top + bottom, x[1] + left + right, x[2])
-    if isinstance(node, Reshape | Slice | MatMul):
+    if isinstance(node, Reshape | Slice | MatMul | Append):
         return None
     return x

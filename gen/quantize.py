@@ -6,7 +6,7 @@ biases int32. Scales are float32; multipliers are made of their float64 quotient
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -84,12 +84,13 @@ __all__ = ["activation_scale", "average_scales", "calibrate", "quantise", "quant
 
 
 def quantise(graph: FloatGraph, samples: Iterable[Sample], *, percentile: float | None = None,
-             least_error: bool = False) -> Graph:
+             least_error: bool = False, wide: Collection[str] = ()) -> Graph:
     """Core graph of `graph` (after `run_passes`), calibrated on `samples`, each input name -> float [height, width,
     channels].
 
     Ranges are the smallest and largest values seen; `percentile` (e.g. 99.99) leaves out the tails, `least_error`
-    clips each tensor where its square error is least. Samples are looked at one by one and not kept; where the graph
+    clips each tensor where its square error is least. `wide` tensors are int16, besides those of `scales.sixteen_bits`:
+    outputs of products that only a host reads, say. Samples are looked at one by one and not kept; where the graph
     takes a mask they may have fewer tokens than it.
     Raises UserError where there is no sample, a value is not finite, or a layer's sum does not fit in int32.
     """
@@ -98,7 +99,7 @@ def quantise(graph: FloatGraph, samples: Iterable[Sample], *, percentile: float 
     _check_masked_means(graph)
     observers = calibrate(graph, samples, histogram=percentile is not None or least_error)
     ranges = ranges_of(graph, observers, percentile, least_error)
-    tensors = tensors_of(graph, ranges)
+    tensors = tensors_of(graph, ranges, wide)
     nodes: list[Node] = []
     for node in graph.nodes:
         node = _right_types(node, tensors, ranges, nodes)

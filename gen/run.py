@@ -99,6 +99,8 @@ class Session:
         self.difference: Difference | None = None
         self.compared = 0
         """Tensors compared with the golden model so far."""
+        self._kept: dict[str, Array] = {}
+        """What stays in the machine from run to run, as the golden model has it."""
         self._machine = None
         if engine == "machine":
             external = artefact.external.ljust(artefact.external_bytes, b"\0")
@@ -117,16 +119,21 @@ class Session:
               ) -> tuple[dict[str, Array], Measurement | None]:
         """One inference on integer inputs [height, width, channels]: outputs alike, and what RTL measured or the model
         predicts. length: tokens of a sequence that is shorter than the network's, whose inputs are at least so long;
-        outputs of tokens have as many."""
+        outputs of tokens have as many. Where the graph keeps rows from run to run, how many tokens there are with this
+        one."""
         graph, config = self.artefact.graph, self.artefact.config
+        if length is None and graph.kept:
+            raise UserError(f"{graph.name} goes on with the tokens before: say how many there are with this one")
         tokens = tokens_of(graph) if length is not None else 0
         short = graph if length is None or length == tokens else shortened(graph, length)
-        length = 0 if length is None or length == tokens else length  # as the register LENGTH has it
+        # as the register LENGTH has it
+        length = 0 if length is None or (length == tokens and not graph.kept) else length
         if length and self.engine != "golden" and not config.clips:
             raise UserError(f"{config.name} has no length register; set softmax_lanes=4 and norm_lanes=4")
         golden = {}
         if self.check or self.engine in ("golden", "model"):
-            golden = execute(short, {name: value[:short.tensors[name].shape[0]] for name, value in inputs.items()})
+            golden = execute(short, {name: value[:short.tensors[name].shape[0]] for name, value in inputs.items()},
+                             self._kept)
         if self.engine == "golden":
             return {name: golden[name] for name in graph.outputs}, None
         if self.engine == "model":  # it knows times only: the values are the golden model's

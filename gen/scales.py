@@ -1,5 +1,7 @@
 """Scales and zero points of a calibrated float graph's tensors: which share one, and what ranges they cover."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from .calibrate import Observer
@@ -127,11 +129,11 @@ def ranges_of(graph: FloatGraph, observers: dict[str, Observer], percentile: flo
     return {name: found.get(to, (0.0, 0.0)) for name, to in group.items()}
 
 
-def tensors_of(graph: FloatGraph, ranges: dict[str, Range]) -> dict[str, Tensor]:
-    """The core graph's tensors: shape, type, scale and zero point."""
+def tensors_of(graph: FloatGraph, ranges: dict[str, Range], more: Collection[str] = ()) -> dict[str, Tensor]:
+    """The core graph's tensors: shape, type, scale and zero point; `more`: are int16, too."""
     group, _ = _scale_groups(graph)
     made = {node.output: node for node in graph.nodes}
-    wide, entries = sixteen_bits(graph), graph.entries()
+    wide, entries = sixteen_bits(graph) | set(more), graph.entries()
     # the array takes the second operand of a product without a zero point
     symmetric = {group[node.inputs[1]] for node in graph.nodes if isinstance(node, FloatMatMul)}
     tensors: dict[str, Tensor] = {}

@@ -3,7 +3,7 @@
 from functools import partial
 
 from systolith.gen.errors import UserError
-from systolith.gen.graph import Concat, Constant, Embedding, Slice, Tensor, Transpose
+from systolith.gen.graph import Append, Concat, Constant, Embedding, Slice, Tensor, Transpose
 from systolith.gen.schedule.blocks import Block
 from systolith.rtl import isa
 
@@ -59,6 +59,22 @@ def plan_embedding(network: Network, tag: int, node: Embedding) -> NodePlan:
                 external_step=row)
             e.wrote(done, node.output, Block(y, 0, height, block.width))
     return pieces_of(network, plan, tag, emit, lambda block: [(name, block.y, block.end)])
+
+
+def plan_append(network: Network, tag: int, node: Append) -> NodePlan:
+    """A copy to row LENGTH - 1."""
+    x, out = network.tensor(node.inputs[0]), network.tensor(node.output)
+    if not network.config.clips:
+        raise UserError(f"{node.source or node.name} is kept row by row, for which {network.config.name} has no length "
+                        "register; set softmax_lanes=4 and norm_lanes=4")
+
+    def emit(e: Emitter, block: Block) -> None:
+        target = e.place(out.name)
+        copied = add_vector(e, tag, out.name, block, e.place(x.name).regions(0, 1), **pixel_fields(e, x, 0),
+                            params=identity(e), ny=1, clip=0, c=(target.address - target.row) % (1 << 24), c_register=1)
+        copied.before = (isa.ADDRESS(register=1, scaled=1, value=target.row),)
+    return pieces_of(network, NodePlan(node, "vector", node.output), tag, emit, lambda block: [(x.name, 0, 1)],
+                     [Block(0, 0, *out.shape[:2])])
 
 
 def plan_slice(network: Network, tag: int, node: Slice) -> NodePlan:

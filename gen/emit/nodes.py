@@ -6,6 +6,7 @@ from functools import partial
 from systolith.gen.errors import UserError
 from systolith.gen.graph import (
     Add,
+    Append,
     ArgMax,
     Concat,
     Constant,
@@ -36,7 +37,7 @@ from systolith.rtl import isa
 from .argmax_nodes import plan_argmax
 from .array_nodes import input_rows, plan_conv, plan_depthwise_on_array, plan_transposed
 from .constants import depthwise_constants
-from .copy_nodes import plan_concat, plan_constant, plan_embedding, plan_slice, plan_transpose
+from .copy_nodes import plan_append, plan_concat, plan_constant, plan_embedding, plan_slice, plan_transpose
 from .gather_nodes import gains, plan_gathered
 from .matmul_nodes import plan_matmul
 from .plan import Emitter, Network, NodePlan, Piece
@@ -94,7 +95,7 @@ def plan_reshape(network: Network, tag: int, node: Reshape) -> NodePlan:
 
 
 PLAN: dict[type[Node], Callable[..., NodePlan]] = {
-    Add: plan_add, ArgMax: plan_argmax, Concat: plan_concat, Constant: plan_constant,
+    Add: plan_add, Append: plan_append, ArgMax: plan_argmax, Concat: plan_concat, Constant: plan_constant,
     Conv2D: plan_convolution, DepthwiseConv2D: plan_depthwise,
     Embedding: plan_embedding, Feed: plan_feed, Lookup: plan_lookup, MatMul: plan_matmul, Mul: plan_mul,
     Norm: plan_norm, Pack: plan_pack,

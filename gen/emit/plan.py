@@ -126,14 +126,14 @@ class Network:
     """A graph and a machine, and what all operators share while they are planned.
 
     `stripes`: for tensors by name, in how many blocks they are made, so that few rows need to be kept; with None as is
-    good for speed. `fixed`: tensors that the host or others write or read
-    whole, where they are.
+    good for speed. `fixed`: tensors that the host or others write or read whole, where they are; what the machine keeps
+    is among them.
     """
 
     def __init__(self, graph: Graph, config: Config, stripes: dict[str, int] | None = None,
                  fixed: set[str] | None = None) -> None:
         self.graph, self.config, self.stripes = graph, config, stripes
-        self.fixed = {*graph.inputs, *graph.outputs} if fixed is None else fixed
+        self.fixed = ({*graph.inputs, *graph.outputs} if fixed is None else fixed) | {*graph.kept}
         self.views: dict[str, View] = find_views(graph, None if stripes is None else _NEAR)
         self.pads: dict[str, int] = {}
         """Bytes behind the rows of buffers, once it is known who works in place."""

@@ -65,6 +65,8 @@ class Issued:
     waits: list["Issued"] = field(default_factory=list)
     signals: list[str] = field(default_factory=list)
     """Units that wait for this one."""
+    before: tuple[Instruction, ...] = ()
+    """What the sequencer does itself before it hands this one on."""
     idle: bool = False
     """One of the vector unit that only waits, for another unit's instruction behind it."""
 
@@ -220,6 +222,7 @@ class Program:
             out += [_idle(one, fields, scratch) for fields in ahead]
             counts["vector"] += len(ahead)
             fields = _fields("wait", waits[:_AT_ONCE]) | _fields("signal", signals[:_AT_ONCE])
+            out += one.before
             out.append(_idle(one, fields, scratch) if one.idle else one.kind(**one.values, **fields))
             numbers[one] = counts[one.unit]
             counts[one.unit] += 1

@@ -40,8 +40,8 @@ def plan_softmax(network: Network, tag: int, node: Softmax) -> NodePlan:
             width = block.width
             causal = {"valid": y + 1, "valid_step": 1, "group": width} if node.causal else {}
             clip = network.clip(out, y)
-            if clip:
-                clip |= {"clip": 1 | node.masked << 1, "group": width}
+            if network.tokens:
+                clip |= {"clip": bool(clip) | node.masked << 1, "group": width}
             done = e.program.add(isa.SOFTMAX, [*source.regions(y, y + height), Region(e.pool(table), 1024)],
                                  target.regions(y, y + height), tag=tag, a=source.at(y), b=e.pool(table),
                                  c=target.at(y), rows=height * width, elems=out.shape[2],

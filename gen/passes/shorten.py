@@ -17,13 +17,16 @@ from systolith.gen.float_graph import (
     FloatSlice,
     float_shape,
 )
-from systolith.gen.graph import Constant, Graph, MatMul, Pool2D, Reshape, Shape, output_shape
+from systolith.gen.graph import Append, Constant, Graph, MatMul, Pool2D, Reshape, Shape, output_shape
 
 
 def tokens_of(graph: Graph | FloatGraph) -> int:
-    """How many tokens the graph has: the rows of its inputs. UserError where it takes no mask, so always as many."""
+    """How many tokens the graph has: the rows of its inputs, or of what it keeps. UserError where it takes no mask, so
+    always as many."""
     if not graph.mask:
         raise UserError(f"{graph.name} takes no mask: its sequence is as long as it was compiled for")
+    if isinstance(graph, Graph) and graph.kept:
+        return graph.tensors[graph.kept[0]].shape[0]
     return max((graph.tensors[name].shape if isinstance(graph, Graph) else graph.shapes[name])[0]
                for name in graph.inputs)
 
@@ -45,7 +48,8 @@ def shortened(graph: Graph, length: int) -> Graph:
         tensors[name] = replace(tensors[name], shape=shape)
 
     for name in graph.inputs:
-        resize(name, (length, *tensors[name].shape[1:]))
+        if tensors[name].shape[0] == tokens:
+            resize(name, (length, *tensors[name].shape[1:]))
     nodes = []
     for node in graph.nodes:
         out = graph.tensors[node.output].shape
@@ -60,6 +64,8 @@ def shortened(graph: Graph, length: int) -> Graph:
                 inputs[0].shape[0], *out[1:])
             if inputs[0].shape[2] != node.inner and not node.transposed and inputs[0].shape[1] == heads:
                 node = replace(node, inner=inputs[0].shape[2])
+        elif isinstance(node, Append):
+            shape = (length, *out[1:])
         else:
             shape = output_shape(node, inputs) or (inputs[0].shape[0] if out[0] == tokens else out[0], *out[1:])
         if isinstance(node, Reshape) and inputs[0].elements != shape[0] * shape[1] * shape[2]:

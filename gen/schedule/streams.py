@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.gen.emit.plan import NodePlan, Piece
-from systolith.gen.graph import Feed, Graph, Node, Pack, Reshape, Tensor, Transpose, Unpack
+from systolith.gen.graph import Append, Feed, Graph, Node, Pack, Reshape, Tensor, Transpose, Unpack
 from systolith.rtl.isa import READERS
 
 from .packing import Packing, tile_columns
@@ -28,7 +28,7 @@ def streamable(graph: Graph, name: str, packing: Packing) -> bool:
         return False
     around = [node for node in graph.nodes if name in node.inputs or node.output == name]
     return ((packing.outside or name not in graph.inputs) and name not in graph.outputs
-            and not any(isinstance(node, Reshape | Transpose) for node in around))
+            and not any(isinstance(node, Append | Reshape | Transpose) for node in around))
 
 
 def stream_of(name: str) -> str:

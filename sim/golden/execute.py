@@ -9,6 +9,7 @@ from systolith.gen.errors import UserError
 from systolith.gen.graph import (
     DTYPES,
     Add,
+    Append,
     ArgMax,
     Concat,
     Constant,
@@ -238,12 +239,31 @@ def apply(node: Node, inputs: list[Array], tensors: list[Tensor], output: Tensor
     return y.astype(DTYPES[output.dtype])
 
 
-def _run(graph: Graph, values: dict[str, Array]) -> dict[str, Array]:
-    """Every tensor, from the integer inputs; works with and without a batch axis."""
+def _run(graph: Graph, values: dict[str, Array], kept: dict[str, Array] | None = None) -> dict[str, Array]:
+    """Every tensor, from the integer inputs; works with and without a batch axis. kept: see `execute`."""
     for node in graph.nodes:
-        tensors = [graph.tensors[name] for name in node.inputs]
-        values[node.output] = apply(node, [values[name] for name in node.inputs], tensors, graph.tensors[node.output])
+        tensors, inputs = [graph.tensors[name] for name in node.inputs], [values[name] for name in node.inputs]
+        output = graph.tensors[node.output]
+        if isinstance(node, Append):
+            values[node.output] = _appended(inputs[0], output, kept)
+        else:
+            values[node.output] = apply(node, inputs, tensors, output)
     return values
+
+
+def _appended(x: Array, output: Tensor, kept: dict[str, Array] | None) -> Array:
+    """The rows that are kept and the new one, which is kept then, too; without any that are kept, zeros."""
+    before = output.shape[0] - 1
+    if kept is None:
+        rows = np.zeros((*x.shape[:-3], before, *x.shape[-2:]), x.dtype)
+    else:
+        rows = kept.get(output.name, x[:0])[:before]
+        if len(rows) < before:
+            raise UserError(f"token {before + 1} comes after {len(rows)} tokens; give them one after the other")
+    result: Array = np.concatenate([rows, x], axis=-3)
+    if kept is not None:
+        kept[output.name] = result
+    return result
 
 
 def _missing(graph: Graph, inputs: dict[str, Array]) -> None:
@@ -252,10 +272,14 @@ def _missing(graph: Graph, inputs: dict[str, Array]) -> None:
             raise UserError(f"no value for the input {name!r}")
 
 
-def execute(graph: Graph, inputs: dict[str, Array]) -> dict[str, Array]:
-    """Every tensor of the graph by name, [height, width, channels]; inputs as `quantise_input` takes them."""
+def execute(graph: Graph, inputs: dict[str, Array], kept: dict[str, Array] | None = None) -> dict[str, Array]:
+    """Every tensor of the graph by name, [height, width, channels]; inputs as `quantise_input` takes them.
+
+    kept: what stays in the machine from run to run (`Graph.kept`), with this run's afterwards; {} before the first.
+    Without it there are zeros.
+    """
     _missing(graph, inputs)
-    return _run(graph, {name: quantise_input(graph, name, array) for name, array in inputs.items()})
+    return _run(graph, {name: quantise_input(graph, name, array) for name, array in inputs.items()}, kept)
 
 
 def execute_batch(graph: Graph, inputs: dict[str, Array], *, chunk: int = 64) -> dict[str, Array]:
