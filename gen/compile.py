@@ -26,8 +26,13 @@ from systolith.sim.golden.execute import random_inputs
 
 RING_PART = 16
 """The ring of weight tiles takes this part of the unified memory, at most."""
-RING_TILES, TIGHT_RING_TILES = 128, 16
-"""And so many tiles at most; what few of them cost in cycles, a few per cent, little memory is worth."""
+RING_TILES, TIGHT_RING_TILES, LONG_RING_TILES = 128, 16, 512
+"""And so many tiles at most; what few of them cost in cycles, a few per cent, little memory is worth. If some is left,
+it may have more."""
+SPARE_TILES = 2
+"""Of the memory that is left, not for the ring: the program may get longer with other addresses."""
+WORTH = 0.99
+"""All memory is worth this part of the cycles."""
 PACK_LEAD, TIGHT_PACK_LEAD = 1, 0
 """How many pieces of arithmetic before its own one a tensor is unpacked, and after it packed."""
 APART = (0, 6)
@@ -151,7 +156,7 @@ class _Compiler:
         missing = None
         if goal.optimise == "cycles" and goal.cascades:
             try:
-                return link(fast, request)
+                return _roomy(fast, request)
             except DoesNotFit as error:
                 missing = error
         return _best(self._searched(graph, None, missing, fast, brief=brief), goal)
@@ -198,6 +203,22 @@ class _Compiler:
             if limit == lowest:
                 raise missing
             limit = max(min(limit - missing.bytes, limit * 49 // 50), lowest)
+
+
+def _roomy(s: Schedule, request: Request) -> Artefact:
+    """The artefact with what memory is left as a longer ring of weights, where that makes it faster."""
+    from systolith.sim.model.session import timing_of  # the model imports the compiler
+    made = [link(s, dataclasses.replace(request, ahead=ahead)) for ahead in (True, False)]
+    cycles = [timing_of(artefact).cycles for artefact in made]
+    best = cycles.index(min(cycles))
+    left = (made[best].sizes["capacity"] - made[best].sizes["total"]) // s.network.config.weight_tile_bytes
+    tiles = min(request.ring_tiles + left - SPARE_TILES, sum(piece.tiles for piece in s.order), LONG_RING_TILES)
+    if s.network.config.external_bytes and tiles > request.ring_tiles:
+        with suppress(DoesNotFit):
+            longer = link(s, dataclasses.replace(request, ahead=True, ring_tiles=tiles))
+            if timing_of(longer).cycles < WORTH * min(cycles):
+                return longer
+    return made[best]
 
 
 def _best(ways: Iterable[Way], goal: Goal) -> Artefact:

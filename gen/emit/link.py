@@ -12,7 +12,7 @@ from systolith.gen.goal import Goal
 from systolith.gen.graph import Pack, Unpack
 from systolith.gen.schedule.memory import Buffer, lower_bound
 from systolith.gen.schedule.packing import Packing
-from systolith.gen.schedule.schedule import LEAD, Schedule
+from systolith.gen.schedule.schedule import Schedule
 from systolith.gen.schedule.streams import pages_in_use
 from systolith.rtl import assembly, isa
 from systolith.rtl.config import Config
@@ -32,8 +32,8 @@ NAME = 40
 @dataclass(frozen=True)
 class Request:
     """What stays the same while schedules are tried. `macs`: of each operator as the user's file has it, by name.
-    `tight`: memory is worth more than cycles. `brief`: what cannot fit may be refused before its program is made, with
-    fewer bytes than are missing."""
+    `tight`: memory is worth more than cycles. `ahead`: see `Schedule.asked`. `brief`: what cannot fit may be refused
+    before its program is made, with fewer bytes than are missing."""
 
     goal: Goal
     ring_tiles: int
@@ -41,6 +41,7 @@ class Request:
     macs: dict[str, int]
     packing: Packing | None = None
     tight: bool = False
+    ahead: bool = False
     brief: bool = False
 
 
@@ -52,10 +53,10 @@ class DoesNotFit(UserError):
         self.bytes = missing
 
 
-def _emit(s: Schedule, image: Image, layout: Layout) -> Emitter:
-    """The program for one layout."""
+def _emit(s: Schedule, image: Image, layout: Layout, ahead: bool = False) -> Emitter:
+    """The program for one layout; `ahead`: see `Schedule.asked`."""
     emitter = Emitter(s.network, s.plans, layout, image.weights)
-    moves = s.moves()
+    moves, asked_at = s.moves(), s.asked(ahead)
     # weights of later pieces may wait in the mover until these run, so what others read must not come behind them, nor
     # more than its queue holds
     brought = [position for position, piece in enumerate(s.order) if s.plans[piece.node].unit == "move_in"]
@@ -67,7 +68,7 @@ def _emit(s: Schedule, image: Image, layout: Layout) -> Emitter:
         while brought and brought[0] < position:
             brought.pop(0)
         waiting = [(at, before) for at, before in waiting if at >= position]
-        while moves and moves[0][0] <= min([position + LEAD, *brought[:1]]):
+        while moves and asked_at[moves[0][0]] <= position and moves[0][0] <= min([len(s.order), *brought[:1]]):
             at, tag, asked = moves[0]
             count = 1 if asked is None else -(-asked.tiles // MOST_BLOCKS)
             issued = emitter.program.count("move_in")
@@ -113,14 +114,14 @@ def _instructions(emitter: Emitter, layout: Layout, first_semaphore: int,
                                         first_semaphore)
 
 
-def _whole(s: Schedule, memory_map: MemoryMap) -> _Linked:
+def _whole(s: Schedule, memory_map: MemoryMap, ahead: bool) -> _Linked:
     """The program in the unified memory."""
     config = s.network.config
     room, needed = 0, config.word_bytes
     while needed > room:  # the addresses after the program depend on its size, and a little the other way round
         room = needed
         layout, sizes = memory_map.lay_out(room)
-        emitter = _emit(s, memory_map.image, layout)
+        emitter = _emit(s, memory_map.image, layout, ahead)
         instructions, numbers = _instructions(emitter, layout, WEIGHT_FREE + 1)
         words = assembly.assemble(instructions, config.instruction_slots)
         needed = align(4 * len(words), config.word_bytes)
@@ -150,10 +151,11 @@ def _in_chunks(s: Schedule, memory_map: MemoryMap, below: int) -> _Linked | None
     return None
 
 
-def _linked(s: Schedule, memory_map: MemoryMap, capacity: int) -> _Linked:
+def _linked(s: Schedule, memory_map: MemoryMap, request: Request) -> _Linked:
     """The program as it is best: whole if it is short and fits."""
-    whole = _whole(s, memory_map)
-    if s.network.config.external_bytes and (whole.sizes["total"] > capacity or 4 * len(whole.loader) > STREAMED_FROM):
+    whole = _whole(s, memory_map, request.ahead)
+    too_long = whole.sizes["total"] > request.capacity or 4 * len(whole.loader) > STREAMED_FROM
+    if s.network.config.external_bytes and too_long:
         with suppress(UserError):  # it needs one semaphore more
             return _in_chunks(s, memory_map, whole.sizes["program"]) or whole
     return whole
@@ -230,7 +232,7 @@ def link(s: Schedule, request: Request) -> Artefact:
     graph, config = s.network.graph, s.network.config
     if request.brief and (missing := least_bytes(s, request.ring_tiles) - request.capacity) > 0:
         raise DoesNotFit(f"{graph.name} needs at least {missing} bytes more", missing)
-    memory_map = MemoryMap(s, request.ring_tiles, request.tight, request.capacity)
+    memory_map = MemoryMap(s, request.ring_tiles, request.capacity, tight=request.tight, ahead=request.ahead)
     first, sizes = memory_map.lay_out(0)
     if request.brief and sizes["total"] > request.capacity:
         raise _does_not_fit(s, config, memory_map.activations, sizes | {"capacity": request.capacity})
@@ -242,7 +244,7 @@ def link(s: Schedule, request: Request) -> Artefact:
                             "outside_pages, or a larger page_bytes")
         needed_pages = 0
     memory_map.page_limit = math.ceil(needed_pages * (1 + request.goal.spare))
-    linked = _linked(s, memory_map, request.capacity)
+    linked = _linked(s, memory_map, request)
     layout, emitter, sizes = linked.layout, linked.emitter, linked.sizes | {"capacity": request.capacity}
     if sizes["total"] > sizes["capacity"]:
         raise _does_not_fit(s, config, memory_map.activations, sizes)

@@ -66,21 +66,21 @@ class MemoryMap:
     Constants that are moved in have memory of their own, so that they need not wait for activations that others still
     read; where there is too little for that they lie among these.
 
-    ring_tiles: of the ring of weights, where they come from external memory. tight: see `Layout`. capacity: bytes that
-    there are.
+    ring_tiles: of the ring of weights, where they come from external memory. capacity: bytes that there are. tight: see
+    `Layout`. ahead: see `Schedule.asked`.
     """
 
-    def __init__(self, s: Schedule, ring_tiles: int, tight: bool, capacity: int) -> None:
+    def __init__(self, s: Schedule, ring_tiles: int, capacity: int, *, tight: bool, ahead: bool) -> None:
         self._s, self._tight = s, tight
         config = self._config = s.network.config
         self.ring_tiles = ring_tiles if config.external_bytes else 0
         self.image = _image(s, config)
         self.activations = s.activations()
         self._offsets, height = place(self.activations, config.word_bytes)
-        self._constant_offsets, self._constant_height = place(s.constants(), config.word_bytes)
+        self._constant_offsets, self._constant_height = place(s.constants(ahead), config.word_bytes)
         ring = self.ring_tiles * config.weight_tile_bytes
         if self._constant_height and height + self._constant_height + ring + len(s.network.pool) + SHORTEST > capacity:
-            self._offsets, height = place(self.activations + s.constants(), config.word_bytes)
+            self._offsets, height = place(self.activations + s.constants(ahead), config.word_bytes)
             self._constant_offsets, self._constant_height = {}, 0
         ends = {buffer.name: self._offsets[buffer.name] + buffer.size for buffer in self.activations}
         self._height = max(height, *(ends[name] + more for name, more in _read_past(s).items() if name in ends), 0)

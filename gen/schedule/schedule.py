@@ -19,9 +19,10 @@ from .storage import find_rings, work_in_place
 
 RESIDENT_PART = 16
 """Constants stay in the unified memory if all together they need no more than this part of it."""
+LEAD, ASKING = 2, 4
+"""Pieces of work before its own at which a piece's weights and constants are asked for: of all, and of those that ask
+for something too."""
 _NEVER = 1 << 40
-LEAD = 2
-"""Pieces of work before its own at which a piece's weights and constants are asked for."""
 
 
 @dataclass
@@ -54,6 +55,19 @@ class Schedule:
                 out.append((position, piece.node, piece))
         return out
 
+    def asked(self, ahead: bool) -> list[int]:
+        """For each piece the position at which its weights and constants are asked for: LEAD pieces before its own, or
+        ASKING of those that ask for something, too, if it goes `ahead` and these are more."""
+        asking = {position for position, _, _ in self.moves()}
+        found: list[int] = []
+        before = [0] * ASKING
+        for position in range(len(self.order)):
+            near = max(position - LEAD, 0)
+            found.append(min(before[0], near) if ahead else near)
+            if position in asking:
+                before = [*before[1:], position]
+        return found
+
     def activations(self) -> list[Buffer]:
         """What tensors, and values in between, need of the memory: steps are positions in the order. Inputs are there
         before the first piece, outputs after the last. In between a tensor's bytes are its own while a row in them is
@@ -72,7 +86,7 @@ class Schedule:
             lives.use(owner, (whole.bytes // height + network.pads.get(owner, 0)) * rows, position,
                       height, (first, end) if name == owner else (0, height))
 
-        for name in graph.inputs:
+        for name in (*graph.inputs, *graph.kept):
             tensor(name, -1, 0, graph.tensors[name].shape[0])
         for position, piece in enumerate(self.order):
             if 0 < position < len(self.order) - 1 and (
@@ -84,17 +98,17 @@ class Schedule:
             tensor(plan.output, position, piece.block.y, piece.block.end)
             if plan.scratch:
                 lives.use(scratch(piece.node), plan.scratch, position)
-        for name in graph.outputs:
+        for name in (*graph.outputs, *graph.kept):
             tensor(name, len(self.order), 0, graph.tensors[name].shape[0])
         return lives.buffers()
 
-    def constants(self) -> list[Buffer]:
-        """What constants need of the memory, if they are moved in."""
-        lives = _Lives()
+    def constants(self, ahead: bool = False) -> list[Buffer]:
+        """What constants need of the memory, if they are moved in; `ahead`: see `asked`."""
+        lives, asked = _Lives(), self.asked(ahead)
         for position, piece in enumerate(self.order):
             size = len(self.plans[piece.node].constants)
             if self.streamed and size:
-                lives.use(constants(piece.node), size, max(position - LEAD, 0))
+                lives.use(constants(piece.node), size, asked[position])
                 lives.use(constants(piece.node), size, position)
         return lives.buffers()
 
