@@ -355,6 +355,26 @@ def zoo(
     write_json(json_file, records)
 
 
+@app.command(short_help="A language model writes on.",
+             epilog="Example: systolith complete \"The list \" --engine machine")
+def complete(
+    prompt: Annotated[str, typer.Argument(metavar="TEXT", help="How the text begins.")],
+    tokens: Annotated[int, typer.Option("--tokens", help="How many tokens it writes at most.")] = 40,
+    engine: Engine = "golden", preset_name: Preset = None, config_file: ConfigFile = None, sets: Sets = None,
+    json_file: JsonFile = None,
+) -> None:
+    """A small language model, trained on Python's own documentation, writes on: one pass of the machine a token, with
+    the keys and values of all tokens before in the unified memory. Exit code 1 where the engine disagrees with the
+    golden model."""
+    from systolith.gen.language import terminal
+    require_writable(json_file)
+    config = configuration(preset_name, config_file, sets)
+    record, same = terminal.write(prompt, tokens, engine, config, benchmarks.LATENCY, note)
+    write_json(json_file, record)
+    if not same:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: systolith operators")
 def operators() -> None:
     """The operators that networks may use, and where they run."""
