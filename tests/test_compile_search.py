@@ -20,6 +20,7 @@ from systolith.gen.goal import Goal
 from systolith.gen.graph import Graph
 from systolith.gen.networks import artefact_of
 from systolith.gen.presets import preset
+from systolith.gen.schedule.blocks import Block
 from systolith.gen.schedule.estimate import estimate
 from systolith.gen.schedule.schedule import Stripes, schedule
 from systolith.gen.schedule.search import Search
@@ -172,6 +173,18 @@ def test_heads_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(s.activations(), estimate(s)) for s in made]
     monkeypatch.setattr(Piece, "like", lambda *_: False)
     assert alike > 10 and found == [(s.activations(), estimate(s)) for s in made]
+
+
+def test_pieces_are_alike_in_what_they_use() -> None:
+    """Not in their position of a row, in which heads differ."""
+    def piece(node: int, block: tuple[int, int, int, int], *needs: tuple[str, int, int]) -> Piece:
+        return Piece(node, Block(*block), list(needs), lambda _: None)
+
+    one = piece(1, (2, 0, 4, 1), ("x", 2, 6))
+    assert one.like(piece(1, (2, 3, 4, 1), ("x", 2, 6)))
+    for other in (piece(2, (2, 0, 4, 1), ("x", 2, 6)), piece(1, (1, 0, 5, 1), ("x", 2, 6)),
+                  piece(1, (2, 0, 3, 1), ("x", 2, 6)), piece(1, (2, 0, 4, 1), ("x", 2, 7)), piece(1, (2, 0, 4, 1))):
+        assert not one.like(other) and not other.like(one)
 
 
 def test_units_that_wait_need_not_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:

