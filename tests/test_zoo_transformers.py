@@ -212,6 +212,8 @@ def test_fewer_layers() -> None:
     for node in network.float_graph(32, layers=2).nodes:
         if isinstance(node, FloatConv) and node.name in weights:
             assert np.array_equal(node.weights, weights[node.name])
+    roberta = ZOO["roberta-base"]
+    assert isinstance(roberta, Transformer) and macs(roberta.outline(layers=2)) == 2 * 931_135_488
     mlm, base = ZOO["roberta-mlm"].outline(), ZOO["roberta-base"].outline()
     assert isinstance(mlm, FloatGraph) and isinstance(base, FloatGraph) and mlm.mask == base.mask == "attention_mask"
     assert [n.name for n in mlm.nodes[:len(base.nodes)]] == [n.name for n in base.nodes]
