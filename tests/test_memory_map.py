@@ -53,7 +53,7 @@ def test_among_activations_where_memory_is_short() -> None:
 
 def test_they_share_bytes_at_other_times_only() -> None:
     s = network()
-    tight = MemoryMap(s, RING, False, 1)
+    tight = MemoryMap(s, RING, 1, tight=False, ahead=False)
     layout, _ = tight.lay_out(0)
     buffers = [*s.activations(), *s.constants()]
     shared = 0
@@ -65,7 +65,7 @@ def test_they_share_bytes_at_other_times_only() -> None:
             assert apart or later
             shared += not apart and (a.name.startswith("constants") != b.name.startswith("constants"))
     assert shared > 0
-    ample, _ = MemoryMap(s, RING, False, EDGE.memory_bytes).lay_out(0)
+    ample, _ = MemoryMap(s, RING, EDGE.memory_bytes, tight=False, ahead=False).lay_out(0)
     first = min(ample.buffers[b.name] for b in s.activations())
     assert all(ample.buffers[b.name] + b.size <= first for b in s.constants()) and constants(0) in ample.buffers
 
@@ -87,7 +87,7 @@ def test_joined_when_the_program_is_known(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("systolith.gen.emit.memory_map.SHORTEST", 0)
     short = compiled(network(), total - 16)
     assert short.sizes["total"] < total - 1000 and short.sizes["parameters"] < 1000
-    memory_map = MemoryMap(network(), RING, False, EDGE.memory_bytes)
+    memory_map = MemoryMap(network(), RING, EDGE.memory_bytes, tight=False, ahead=False)
     assert memory_map.join() and not memory_map.join()
 
 
