@@ -74,7 +74,8 @@ def compile_graph(graph: Graph, config: Config, goal: Goal | None = None, *, rin
     macs = {node.name: node.macs(graph.tensors[node.output]) for node in graph.nodes if hasattr(node, "macs")}
     graph = run_integer_passes(graph)
     _check(graph)
-    request = Request(goal, ring_tiles or _ring_tiles(config, capacity, RING_TILES), capacity, macs)
+    request = Request(goal, ring_tiles or _ring_tiles(config, capacity, RING_TILES), capacity, macs,
+                      ring_tiles or LONG_RING_TILES)
     tight = dataclasses.replace(
         request, tight=True, ring_tiles=ring_tiles or _ring_tiles(config, capacity, TIGHT_RING_TILES))
     requests = [tight] if goal.optimise == "memory" else [request, tight]
@@ -206,19 +207,22 @@ class _Compiler:
 
 
 def _roomy(s: Schedule, request: Request) -> Artefact:
-    """The artefact with what memory is left as a longer ring of weights, where that makes it faster."""
+    """The artefact whose weights come in best: asked for further ahead, and with what memory is left as a longer ring,
+    where that makes it faster."""
     from systolith.sim.model.session import timing_of  # the model imports the compiler
-    made = [link(s, dataclasses.replace(request, ahead=ahead)) for ahead in (True, False)]
-    cycles = [timing_of(artefact).cycles for artefact in made]
-    best = cycles.index(min(cycles))
-    left = (made[best].sizes["capacity"] - made[best].sizes["total"]) // s.network.config.weight_tile_bytes
-    tiles = min(request.ring_tiles + left - SPARE_TILES, sum(piece.tiles for piece in s.order), LONG_RING_TILES)
-    if s.network.config.external_bytes and tiles > request.ring_tiles:
+    made = link(s, request)
+    if s.asked(True) != s.asked(False):
+        with suppress(DoesNotFit):
+            further = link(s, dataclasses.replace(request, ahead=True))
+            made = min(further, made, key=lambda artefact: timing_of(artefact).cycles)
+    left = (made.sizes["capacity"] - made.sizes["total"]) // s.network.config.weight_tile_bytes
+    tiles = min(request.ring_tiles + left - SPARE_TILES, sum(piece.tiles for piece in s.order), request.most_tiles)
+    if made.config.external_bytes and tiles > request.ring_tiles:
         with suppress(DoesNotFit):
             longer = link(s, dataclasses.replace(request, ahead=True, ring_tiles=tiles))
-            if timing_of(longer).cycles < WORTH * min(cycles):
+            if timing_of(longer).cycles < WORTH * timing_of(made).cycles:
                 return longer
-    return made[best]
+    return made
 
 
 def _best(ways: Iterable[Way], goal: Goal) -> Artefact:

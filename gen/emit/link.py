@@ -32,13 +32,15 @@ NAME = 40
 @dataclass(frozen=True)
 class Request:
     """What stays the same while schedules are tried. `macs`: of each operator as the user's file has it, by name.
-    `tight`: memory is worth more than cycles. `ahead`: see `Schedule.asked`. `brief`: what cannot fit may be refused
-    before its program is made, with fewer bytes than are missing."""
+    `most_tiles`: of the ring, where memory is left. `tight`: memory is worth more than cycles. `ahead`: see
+    `Schedule.asked`. `brief`: what cannot fit may be refused before its program is made, with fewer bytes than are
+    missing."""
 
     goal: Goal
     ring_tiles: int
     capacity: int
     macs: dict[str, int]
+    most_tiles: int = 0
     packing: Packing | None = None
     tight: bool = False
     ahead: bool = False
