@@ -369,9 +369,9 @@ def complete(
     from systolith.gen.language import terminal
     require_writable(json_file)
     config = configuration(preset_name, config_file, sets)
-    record, same = terminal.write(prompt, tokens, engine, config, benchmarks.LATENCY, note)
+    record = terminal.write(prompt, tokens, engine, config, benchmarks.LATENCY, note)
     write_json(json_file, record)
-    if not same:
+    if record["bit_exact"] is False:
         raise typer.Exit(1)
 
 

@@ -32,7 +32,7 @@ it may have more."""
 SPARE_TILES = 2
 """Of the memory that is left, not for the ring: the program may get longer with other addresses."""
 WORTH = 0.99
-"""All memory is worth this part of the cycles."""
+"""A longer ring takes memory only where the cycles get fewer than this part of them."""
 PACK_LEAD, TIGHT_PACK_LEAD = 1, 0
 """How many pieces of arithmetic before its own one a tensor is unpacked, and after it packed."""
 APART = (0, 6)
@@ -207,19 +207,16 @@ class _Compiler:
 
 
 def _roomy(s: Schedule, request: Request) -> Artefact:
-    """The artefact whose weights come in best: asked for further ahead, and with what memory is left as a longer ring,
-    where that makes it faster."""
+    """The artefact whose weights come in best: asked for further ahead where that is faster, and with what memory is
+    left as a longer ring where that is `WORTH` it."""
     from systolith.sim.model.session import timing_of  # the model imports the compiler
-    made = link(s, request)
-    if s.asked(True) != s.asked(False):
-        with suppress(DoesNotFit):
-            further = link(s, dataclasses.replace(request, ahead=True))
-            made = min(further, made, key=lambda artefact: timing_of(artefact).cycles)
+    further = dataclasses.replace(request, ahead=True)
+    made = _best([partial(link, s, request), partial(link, s, further)], request.goal)
     left = (made.sizes["capacity"] - made.sizes["total"]) // s.network.config.weight_tile_bytes
     tiles = min(request.ring_tiles + left - SPARE_TILES, sum(piece.tiles for piece in s.order), request.most_tiles)
     if made.config.external_bytes and tiles > request.ring_tiles:
         with suppress(DoesNotFit):
-            longer = link(s, dataclasses.replace(request, ahead=True, ring_tiles=tiles))
+            longer = link(s, dataclasses.replace(further, ring_tiles=tiles))
             if timing_of(longer).cycles < WORTH * timing_of(made).cycles:
                 return longer
     return made

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from systolith.gen.language.complete import generate
 from systolith.gen.language.engine import FOLDER, TextEngine, _texts, whole_graph
 from systolith.gen.language.model import Cache, forward, load_model
 from systolith.gen.language.network import LOGITS, TOKENS, float_graph
+from systolith.gen.language.tokenizer import load_tokenizer
 from systolith.gen.presets import preset
 from systolith.sim.golden.execute import dequantise, execute
 from tests.cli_calls import Call, call
@@ -19,6 +21,17 @@ from tests.cli_calls import Call, call
 __all__ = ["call"]
 EDGE = preset("edge")
 PROMPT = [1023, 84, 104, 101]
+
+
+def test_calibration_is_text() -> None:
+    """Each piece from the begin of a text, none of it made of bytes that are no text."""
+    tokenizer = load_tokenizer(FOLDER / "tokenizer.json")
+    pieces = _texts(FOLDER / "calibration.npz", 256)
+    assert len({tuple(piece.tolist()) for piece in pieces}) == len(pieces) >= 4
+    for piece in pieces:
+        assert piece[0] == tokenizer.end
+        assert np.count_nonzero(piece == tokenizer.end) == 1
+        assert "\N{REPLACEMENT CHARACTER}" not in tokenizer.decode(piece.tolist())
 
 
 def test_the_float_graph_is_the_model() -> None:
@@ -107,6 +120,29 @@ def test_the_command(call: Call, tmp_path: Path) -> None:
     golden = call("complete", "The list ", "--tokens", "4")
     assert golden.out.splitlines()[0] == f"The list {record['text']}"
     assert "cycles" not in golden.out
+
+
+def test_a_difference_ends_it(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the engine disagrees with the golden model: said, exit code 1, and the text goes no further."""
+    def other(*arguments: Any) -> dict[str, Any]:
+        found = execute(*arguments)
+        found[LOGITS] = found[LOGITS] + 1
+        return found
+
+    monkeypatch.setattr("systolith.gen.run.execute", other)
+    file = tmp_path / "out.json"
+    answer = call("complete", "The list ", "--tokens", "9", "--engine", "machine", "--json", str(file))
+    assert answer.code == 1
+    assert f"{LOGITS}[0, 0, 0] is" in answer.out
+    record = json.loads(file.read_text())
+    assert record["bit_exact"] is False
+    assert record["passes"] < 9
+    assert "equal to the golden" not in answer.out
+
+
+def test_a_text_that_ends_at_once(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("systolith.gen.language.terminal.complete", lambda *_: iter(()))
+    assert call("complete", "All is said.").out.splitlines()[0] == "All is said."
 
 
 @pytest.mark.parametrize("arguments, message", [

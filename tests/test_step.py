@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from systolith.gen.compile import compile_graph
 from systolith.gen.emit.artefact import load, save
 from systolith.gen.errors import UserError
-from systolith.gen.graph import Append, Constant, Embedding, Graph, Softmax
+from systolith.gen.graph import Constant, Embedding, Graph, MatMul, Softmax
 from systolith.gen.passes import run_passes
 from systolith.gen.passes.shorten import shortened, tokens_of
 from systolith.gen.passes.step import POSITION, stepped
@@ -81,10 +81,15 @@ def test_what_a_step_is_made_of() -> None:
     assert {name for name, tensor in step.tensors.items() if tensor.shape[0] != 1} == set(step.kept)
 
 
-def test_the_first_of_a_kept_product_only_once() -> None:
-    """Heads of queries that share keys read one copy of them."""
-    step = stepped(whole(4, 1))
-    assert len({node.inputs for node in step.nodes if isinstance(node, Append)}) == len(step.kept) == 4
+def test_what_two_products_read_is_kept_once() -> None:
+    """A second product with the same keys, as a network may have it."""
+    graph = whole()
+    scores = next(node for node in graph.nodes if isinstance(node, MatMul))
+    at = graph.nodes.index(scores)
+    again = replace(scores, name="again", output="again")
+    twice = replace(graph, nodes=(*graph.nodes[:at], again, *graph.nodes[at:]), outputs=(*graph.outputs, "again"),
+                    tensors=graph.tensors | {"again": replace(graph.tensors[scores.output], name="again")})
+    assert len(stepped(twice).kept) == len(stepped(graph).kept) == 4
 
 
 @pytest.mark.parametrize("name", ["bert", "vit", "words"])
@@ -172,4 +177,3 @@ def test_a_number_of_inputs_with_other_rows_stays() -> None:
     short = shortened(step, 3)
     assert [short.tensors[name].shape for name in short.inputs] == [(1, 1, 1), (1, 1, 1)]
     assert all(short.tensors[name].shape[0] == 3 for name in short.kept)
-    assert replace(short, tensors=step.tensors).kept == step.kept

@@ -70,7 +70,7 @@ def _emit(s: Schedule, image: Image, layout: Layout, ahead: bool = False) -> Emi
         while brought and brought[0] < position:
             brought.pop(0)
         waiting = [(at, before) for at, before in waiting if at >= position]
-        while moves and asked_at[moves[0][0]] <= position and moves[0][0] <= min([len(s.order), *brought[:1]]):
+        while moves and asked_at[moves[0][0]] <= position and not (brought and moves[0][0] > brought[0]):
             at, tag, asked = moves[0]
             count = 1 if asked is None else -(-asked.tiles // MOST_BLOCKS)
             issued = emitter.program.count("move_in")

@@ -13,9 +13,9 @@ from .engine import TextEngine
 
 
 def write(prompt: str, count: int, engine: str, config: Config, latency: int, note: Callable[..., None],
-          ) -> tuple[dict[str, Any], bool]:
-    """Prints the prompt and what the model writes on, as it comes, then what it cost; everything for JSON, and whether
-    the engine agreed with the golden model.
+          ) -> dict[str, Any]:
+    """Prints the prompt and what the model writes on, as it comes, then what it cost; everything for JSON. Its
+    `bit_exact` says whether the engine agreed with the golden model, None where there is nothing to compare.
 
     count: tokens at most. latency: cycles to the first beat of the external memory.
     """
@@ -26,22 +26,21 @@ def write(prompt: str, count: int, engine: str, config: Config, latency: int, no
     try:
         parts: list[str] = []
         for part in _parts(text, prompt, count):
-            if not parts:
-                print(prompt, end="")
-            print(part, end="", flush=True)
+            print(part if parts else prompt + part, end="", flush=True)
             parts.append(part)
-        print()
+        print("" if parts else prompt)
     finally:
         text.close()
-    record: dict[str, Any] = {"prompt": prompt, "text": "".join(parts), "passes": text.passes, "engine": engine}
+    compared = engine not in ("golden", "model")
+    record: dict[str, Any] = {"prompt": prompt, "text": "".join(parts), "passes": text.passes, "engine": engine,
+                              "bit_exact": text.difference is None if compared else None}
     if text.measurements:
         record |= _cost(text, latency)
     for line in _lines(record):
         print(line)
     if text.difference:
         print(f"token {text.passes}: {text.difference}")
-    return record | {"bit_exact": None if engine in ("golden", "model") else text.difference is None}, (
-        text.difference is None)
+    return record
 
 
 def _parts(text: TextEngine, prompt: str, count: int) -> Iterator[str]:
@@ -65,7 +64,7 @@ def _cost(text: TextEngine, latency: int) -> dict[str, Any]:
 
 def _lines(record: dict[str, Any]) -> Iterator[str]:
     """Conditions and figures."""
-    same = ", each equal to the golden model's" if record["engine"] not in ("golden", "model") else ""
+    same = ", each equal to the golden model's" if record["bit_exact"] else ""
     yield f"{record['passes']} passes on {record['engine']}, prompt included{same}"
     if "cycles" in record:
         yield (f"a token: {record['cycles_per_token']:,.0f} cycles, {record['external_bytes_per_token']:,} bytes of "
