@@ -1,9 +1,6 @@
 """The digits example: its file, its accuracy in int8, its QDQ form and its pictures."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -14,22 +11,11 @@ from systolith.gen.graph import Graph
 from systolith.gen.qdq_compare import compare_with_onnxruntime, runtime
 from systolith.gen.qdq_writer import write_qdq
 from systolith.sim.golden.execute import execute, execute_batch
+from tests.examples import DIGITS, example_module
 
 pytest.importorskip("sklearn")
 pytest.importorskip("onnxruntime")
-DIGITS = Path(__file__).parents[1] / "examples" / "digits"
-
-
-def example(name: str) -> ModuleType:
-    """A file of the example, which is a folder of scripts and no package."""
-    specification = importlib.util.spec_from_file_location(f"digits_{name}", DIGITS / f"{name}.py")
-    assert specification is not None and specification.loader is not None
-    module = sys.modules[f"digits_{name}"] = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-data, pictures = example("data"), example("pictures")
+data, pictures = example_module(DIGITS, "data"), example_module(DIGITS, "pictures")
 
 
 @pytest.fixture(scope="module")

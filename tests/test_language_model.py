@@ -13,7 +13,7 @@ from systolith.gen.language.complete import complete, generate, greedy, predicto
 from systolith.gen.language.model import Cache, LanguageModel, forward, load_model, silu, softmax
 from systolith.gen.language.tokenizer import Tokenizer, load_tokenizer
 from systolith.gen.quantize import quantise_weights
-from tests.text_example import TEXT
+from tests.examples import TEXT
 
 TOKENIZER = load_tokenizer(TEXT / "tokenizer.json")
 

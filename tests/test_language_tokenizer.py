@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from systolith.gen.errors import UserError
 from systolith.gen.language.tokenizer import BYTES, Tokenizer, joined, load_tokenizer
-from tests.text_example import TEXT, example_module
+from tests.examples import TEXT, example_module
 
-pairs = example_module("pairs")
+pairs = example_module(TEXT, "pairs")
 TOKENIZER = load_tokenizer(TEXT / "tokenizer.json")
 SENTENCES = st.text(st.sampled_from("the list of_3.()\n\t é→😀\r\x00"), max_size=60)
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.text_example import example_module
+from tests.examples import TEXT, example_module
 
-corpus = example_module("corpus")
+corpus = example_module(TEXT, "corpus")
 LONG = "A line of this length goes on in the one that follows,"
 
 
