@@ -11,73 +11,36 @@ from rich.table import Table
 
 from systolith.gen import bench as benchmarks
 from systolith.gen import report
+from systolith.gen.cli_options import (
+    Calibrate,
+    Cascades,
+    Codec,
+    ConfigFile,
+    Engine,
+    JsonFile,
+    Margin,
+    Memory,
+    Optimise,
+    Preset,
+    ReportFolder,
+    Sets,
+    configuration,
+)
 from systolith.gen.emit.artefact import save
 from systolith.gen.errors import UserError
 from systolith.gen.files import read_arrays, require_folder, require_writable, write_arrays, write_json, write_whole
 from systolith.gen.frontend import operators_table
-from systolith.gen.goal import CODECS, MARGIN, Goal
+from systolith.gen.goal import Goal
 from systolith.gen.networks import KINDS, artefact_of, last_sample
-from systolith.gen.presets import PRESETS, preset
-from systolith.gen.run import ENGINES, Session, check_engine
+from systolith.gen.presets import PRESETS
+from systolith.gen.run import Session, check_engine
 from systolith.gen.samples import integer_samples, sequence_lengths, whole_output
 from systolith.gen.zoo import ZOO
-from systolith.rtl.config import Config, ConfigError
+from systolith.rtl.config import ConfigError
 from systolith.sim.golden.execute import dequantise_output
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Generates exact neural-network accelerators, and runs networks on them.")
-
-DEFAULT_PRESET = "edge"
-
-Preset = Annotated[str | None, typer.Option(
-    "--preset", help=f"Named configuration; see `systolith presets`. {DEFAULT_PRESET} unless given.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration as JSON, instead of a preset.")]
-Sets = Annotated[list[str] | None, typer.Option(
-    "--set", help="NAME=VALUE: changes one number of the configuration; repeatable.")]
-Calibrate = Annotated[Path | None, typer.Option(
-    "--calibrate", help="Typical inputs for a float network, or for --codec pages (.npz: an array [N, ...] an "
-                        "input).")]
-Optimise = Annotated[str, typer.Option(
-    "--optimise", help="cycles, memory (few rows of each tensor at a time) or balanced (between the two).")]
-Memory = Annotated[int | None, typer.Option(
-    "--memory", help="Bytes of the unified memory that may be used; all by default. What needs more is cut finer.")]
-Codec = Annotated[str, typer.Option(
-    "--codec", help=f"{' or '.join(CODECS)}: whether tensors that wait for a later part of the network are packed.")]
-Margin = Annotated[float | None, typer.Option(
-    "--margin", help=f"Pages beyond what the calibration data needs, as a part of them; {MARGIN} unless given.")]
-Cascades = Annotated[bool, typer.Option(
-    "--cascades/--no-cascades", help="Operators may be made together, stripe by stripe, or each by itself.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also writes the answer to this file as JSON.")]
-ReportFolder = Annotated[Path | None, typer.Option(
-    "--report", help="Writes report.html, report.json and trace.json (for ui.perfetto.dev) to this folder; of several "
-                     "networks each to a folder of its own in it.")]
-Engine = Annotated[str, typer.Option("--engine", help=f"One of {', '.join(ENGINES)}.")]
-
-
-def configuration(name: str | None, file: Path | None, sets: list[str] | None) -> Config:
-    """The configuration that the options describe."""
-    if name and file:
-        raise UserError(f"--preset {name} and --config {file} are two configurations; give one of them")
-    config = _read_config(file) if file else preset(name or DEFAULT_PRESET)
-    changes = {}
-    for item in sets or ():
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise UserError(f"--set {item!r} must be NAME=VALUE, for example --set rows=8")
-        changes[key.strip()] = value.strip()
-    return config.replace(**changes)
-
-
-def _read_config(file: Path) -> Config:
-    try:
-        return Config.from_json(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}; give a configuration as JSON") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file} is no text file; give a configuration as JSON") from None
-    except ConfigError as error:
-        raise UserError(f"{file}: {error}") from None
-
 
 @app.command("compile", short_help="From an ONNX or .tflite file to a compiled file.",
              epilog="Example: systolith compile digits.onnx --calibrate images.npz -o digits.slp")
